@@ -1,0 +1,1 @@
+"""Airflow operators that act on Customerly alone."""
