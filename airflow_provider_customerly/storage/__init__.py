@@ -1,0 +1,9 @@
+"""Files that commit as one, on any disk or object store: parts first, then the manifest that names them."""
+
+from airflow_provider_customerly.storage.dataset import Dataset
+from airflow_provider_customerly.storage.lease import Lease, LeaseLostError
+from airflow_provider_customerly.storage.location import Location
+from airflow_provider_customerly.storage.manifest import Column, FileEntry, Manifest
+from airflow_provider_customerly.storage.write import Write
+
+__all__ = ["Column", "Dataset", "FileEntry", "Lease", "LeaseLostError", "Location", "Manifest", "Write"]

@@ -1,0 +1,117 @@
+"""Who is working on a folder right now, written down where everyone sees it."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from airflow_provider_customerly.storage.location import TEMPORARY
+from airflow_provider_customerly.storage.process import Process
+
+if TYPE_CHECKING:
+    from airflow_provider_customerly.storage.location import Location
+
+FOLDER = "_leases"
+RENEW_EVERY = timedelta(seconds=30)
+LASTS = timedelta(minutes=15)
+GRACE = timedelta(minutes=5)
+"""Time between a holder's giving up its lease and others' taking it for dead: room for clocks that differ."""
+
+
+class LeaseLostError(RuntimeError):
+    """Another run has taken over, or this one stood still for too long: what it wrote may be gone."""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of a lease file."""
+
+    run: str
+    owner: str
+    process: Process
+    renewed_at: datetime
+    expires_at: datetime
+
+    def is_dead(self, owner: str, now: datetime) -> bool:
+        """Tell whether the holder is gone, as seen by `owner`.
+
+        It is gone if its time is long over, if its process ended on this very machine, or if it is an earlier
+        try of the same owner (Airflow starts a new try only when the one before has ended).
+        """
+        return now > self.expires_at + GRACE or self.process.is_gone() or bool(owner and self.owner == owner)
+
+
+class Lease:
+    """A claim on a folder, renewed while its holder works.
+
+    :param location: the folder; the claim is the file `_leases/<run>.json` in it.
+    :param run: unique name of this piece of work.
+    :param owner: what stays the same when the work is tried again, such as DAG, task, run and map index;
+        blank if there is no such thing.
+    """
+
+    def __init__(self, location: Location, run: str, owner: str = "") -> None:
+        self.run = run
+        self.owner = owner
+        self._location = location
+        self._name = f"{FOLDER}/{run}.json"
+        self._process = Process.current()
+        self._renewed = 0.0
+        self._write()
+
+    def renew(self) -> None:
+        """Say that the holder still works; cheap, to be called often.
+
+        :raises LeaseLostError: the holder stood still for longer than a lease lasts.
+        """
+        silent = time.time() - self._renewed
+        if silent > LASTS.total_seconds():
+            raise LeaseLostError(
+                f"Run {self.run} on {self._location} did nothing for {silent:.0f} s and lost its lease. "
+                "Run it again."
+            )
+        if silent >= RENEW_EVERY.total_seconds():
+            self.check()
+            self._write()
+
+    def check(self) -> None:
+        """Make sure that nobody has taken over.
+
+        :raises LeaseLostError: somebody has.
+        """
+        if not self._location.exists(self._name):
+            raise LeaseLostError(
+                f"Run {self.run} on {self._location} was taken for dead by another run, which removed its "
+                "files. If both are meant to run, give them different owners or paths; then run it again."
+            )
+
+    def release(self) -> None:
+        """Give the claim up."""
+        self._location.delete(self._name)
+
+    def _write(self) -> None:
+        now = datetime.now(timezone.utc)
+        claim = Claim(
+            run=self.run, owner=self.owner, process=self._process, renewed_at=now, expires_at=now + LASTS
+        )
+        self._location.write_atomic(self._name, msgspec.json.encode(claim))
+        self._renewed = now.timestamp()
+
+
+def claims(location: Location) -> list[Claim]:
+    """Read all claims on a folder."""
+    found = []
+    for name in location.list(FOLDER):
+        if TEMPORARY not in name:
+            try:
+                found.append(msgspec.json.decode(location.read(name), type=Claim))
+            except FileNotFoundError:  # given up since the listing
+                continue
+    return found
+
+
+def remove_claim(location: Location, run: str) -> None:
+    """Take a dead holder's claim away; it cannot commit from then on."""
+    location.delete(f"{FOLDER}/{run}.json")
