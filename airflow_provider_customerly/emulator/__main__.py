@@ -1,0 +1,87 @@
+"""Run a local Customerly: ``python -m airflow_provider_customerly.emulator --users 5000``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import threading
+
+from airflow_provider_customerly.emulator.faults import FAULTS
+from airflow_provider_customerly.emulator.server import DEFAULT_TOKEN, Emulator
+
+
+def _fault(text: str) -> tuple[str, float]:
+    name, _, rate = text.partition("=")
+    if name not in FAULTS:
+        raise argparse.ArgumentTypeError(f"unknown fault {name!r}: use {', '.join(FAULTS)}")
+    try:
+        return name, float(rate or 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{rate!r} is not a rate: write {name}=0.1") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_customerly.emulator",
+        description="Serve a local Customerly with seeded contacts, on loopback only.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="faults:\n" + "\n".join(f"  {name:12} {what}" for name, what in FAULTS.items()),
+    )
+    parser.add_argument("--port", type=int, default=8686, help="0 for any free port (default: 8686)")
+    parser.add_argument("--users", type=int, default=5000, help="seeded users (default: 5000)")
+    parser.add_argument("--leads", type=int, default=500, help="seeded leads (default: 500)")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same contacts")
+    parser.add_argument(
+        "--token", default=DEFAULT_TOKEN, help=f"accepted access token (default: {DEFAULT_TOKEN})"
+    )
+    parser.add_argument(
+        "--latency", type=float, default=0.0, metavar="SECONDS", help="wait before each answer"
+    )
+    parser.add_argument(
+        "--max-per-page", type=int, default=100, help="larger pages are clamped (default: 100)"
+    )
+    parser.add_argument(
+        "--churn-per-request", type=float, default=0.0, metavar="N", help="changes per request"
+    )
+    parser.add_argument("--churn-per-second", type=float, default=0.0, metavar="N", help="changes per second")
+    parser.add_argument(
+        "--fault",
+        type=_fault,
+        action="append",
+        default=[],
+        metavar="NAME=RATE",
+        help="may be repeated; see below",
+    )
+    parser.add_argument(
+        "--tie-group", type=int, default=0, metavar="N", help="this many share one last_update"
+    )
+    parser.add_argument(
+        "--shuffle-ties", action="store_true", help="equal last_update in a new order each time"
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    settings = {**vars(options), "faults": dict(options.fault)}
+    del settings["fault"]
+    try:
+        emulator = Emulator(**settings).start()
+    except (OSError, ValueError) as problem:
+        parser.exit(1, f"The emulator cannot start: {problem}. Change --port or the option it names.\n")
+    print(f"URL    {emulator.url}")
+    print(f"Token  {emulator.token}")
+    print(f"export AIRFLOW_CONN_CUSTOMERLY_DEFAULT={shlex.quote(emulator.airflow_connection)}")
+    print("Ready. Stop with Ctrl+C.", flush=True)
+    stopped.wait()
+    emulator.stop()
+
+
+if __name__ == "__main__":
+    main()

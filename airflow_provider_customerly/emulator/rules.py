@@ -1,0 +1,95 @@
+"""What the API accepts when a contact is written."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_TEXT = 128
+VENDOR_ATTRIBUTES = frozenset(
+    {
+        "first_seen_at", "last_activity", "last_page_viewed", "last_page_viewed_at", "os", "country", "region",
+        "city", "timezone", "browser_language",
+    }
+)  # fmt: skip
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+_ATTRIBUTE_NAME = re.compile(r"\w+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row of a batch that was not stored."""
+
+    row: int
+    email: Any
+    user_id: Any
+    message: str
+
+
+@dataclass
+class Upserted:
+    """The outcome of one batch. ``accepted`` counts updates too, as the vendor's ``inserted`` does."""
+
+    accepted: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+
+
+def attribute_problem(attributes: Any) -> str | None:
+    """Return why these attributes are refused, or None.
+
+    The limits are documented by the vendor; that a breach rejects the row, and the wording, are guesses.
+    """
+    if attributes in (None, []):
+        return None
+    if not isinstance(attributes, dict):
+        return "attributes must be an object"
+    for name, value in attributes.items():
+        if not _ATTRIBUTE_NAME.fullmatch(name):
+            return f"attribute name '{name}' has spaces or special characters"
+        if isinstance(value, dict | list):
+            return f"attribute '{name}' must not be nested"
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            return f"attribute '{name}' is longer than {MAX_TEXT} characters"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"attribute '{name}' is not a number"
+    return None
+
+
+def contact_problem(row: Any) -> str | None:
+    """Return why a row of a batch is refused whatever else is stored, or None."""
+    if not isinstance(row, dict):
+        return "contact must be an object"
+    email = row.get("email")
+    if not email:
+        return "email is required"
+    if not isinstance(email, str) or not _EMAIL.fullmatch(email):
+        return "email is not valid"
+    if isinstance(row.get("name"), dict | list):
+        return "name must be text"
+    tags = row.get("tags")
+    if tags is not None and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
+        return "tags must be a list of texts"
+    return attribute_problem(row.get("attributes"))
+
+
+def merge_attributes(record: dict[str, Any], sent: Any) -> None:
+    """Merge sent attributes into a record.
+
+    Keys not sent are left alone (inferred). ``null`` and ``""`` are stored as sent, and a name that belongs to the
+    vendor is dropped in silence: both are guesses.
+    """
+    stored = record.get("attributes")
+    merged = dict(stored) if isinstance(stored, dict) else {}
+    merged.update({name: value for name, value in (sent or {}).items() if name not in VENDOR_ATTRIBUTES})
+    record["attributes"] = merged or []
+
+
+def merge_contact(record: dict[str, Any], row: dict[str, Any], contact_type: str) -> None:
+    """Merge an accepted row into a record. Other top-level keys than the documented ones are ignored (a guess)."""
+    if row.get("name") is not None:
+        record["name"] = row["name"]
+    if contact_type == "users" and row.get("user_id") is not None:
+        record["user_id"] = str(row["user_id"])
+    merge_attributes(record, row.get("attributes"))

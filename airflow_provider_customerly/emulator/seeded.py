@@ -1,0 +1,122 @@
+"""Contacts computed from a seed and a number, so that a million of them cost no memory until they change."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from typing import Any
+
+from airflow_provider_customerly.emulator import profiles
+
+APP_ID = "5f0c21ab"
+FIRST_ID = 48_000_000
+CONTACT_TYPES = ("users", "leads")
+
+_MASK = (1 << 64) - 1
+_PROFILES = 509
+_ATTRIBUTES = 1021
+_EMAIL_NUMBER = re.compile(r"\.(\d{1,12})@")
+_USER_ID_NUMBER = re.compile(r"cust-(\d{5,12})")
+_HEAD = (
+    b'{"crmhero_user_id":%d,"app_id":"' + APP_ID.encode() + b'",%b"email":%b,"name":%b,"first_seen_at":%d,'
+    b'"last_activity":%d,"last_update":"%b",%b,"attributes":%b}'
+)
+
+
+def stamp_text(stamp: int) -> str:
+    """Return epoch seconds the way the API writes ``last_update``: UTC, which is an assumption there too."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(stamp))
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z]+", "", name.lower()) or "contact"
+
+
+class Seeded:
+    """The contacts of one seed. Ids are shared by users and leads and have gaps, like the vendor's.
+
+    :param seed: the same seed gives the same contacts for ever.
+    """
+
+    def __init__(self, seed: int) -> None:
+        draw = random.Random(seed)
+        self._salt = draw.getrandbits(64)
+        self._profiles = {
+            contact_type: [profiles.fragment(profiles.profile(draw, contact_type)) for _ in range(_PROFILES)]
+            for contact_type in CONTACT_TYPES
+        }
+        # PHP cannot tell an empty map from an empty list, so an empty map is sent as [].
+        self._attributes = [profiles.json_bytes(profiles.attributes(draw) or []) for _ in range(_ATTRIBUTES)]
+        self._names = [
+            (json.dumps(f"{first} {last}").encode(), f"{_slug(first)}.{_slug(last)}".encode())
+            for first in profiles.FIRST_NAMES
+            for last in profiles.LAST_NAMES
+        ]
+        self._domains = [domain.encode() for domain in profiles.DOMAINS]
+
+    def contact_id(self, number: int) -> int:
+        """Return the ``crmhero_user_id`` of the contact with this number."""
+        return FIRST_ID + 3 * number + self._bits(number) % 3
+
+    def json(self, contact_type: str, contact_id: int, stamp: int) -> bytes:
+        """Return the list record of a seeded contact as JSON."""
+        number = (contact_id - FIRST_ID) // 3
+        bits = self._bits(number)
+        name, slug = self._names[(bits >> 32) % len(self._names)]
+        user_id = b""
+        email = b'"%b.%d@%b"' % (slug, number, self._domains[(bits >> 44) % len(self._domains)])
+        if contact_type == "users":
+            if (bits >> 48) % 10:
+                user_id = b'"user_id":"cust-%05d",' % number
+        else:
+            if not (bits >> 48) % 3:
+                email = b"null"
+            if not (bits >> 52) % 7:
+                name = b"null"
+        activity = stamp - (bits >> 40) % 86_400
+        return _HEAD % (
+            contact_id,
+            user_id,
+            email,
+            name,
+            activity - (bits >> 24) % 60_000_000,
+            activity,
+            stamp_text(stamp).encode(),
+            self._profiles[contact_type][bits % _PROFILES],
+            self._attributes[(bits >> 16) % _ATTRIBUTES],
+        )
+
+    def tags(self, contact_id: int) -> list[str]:
+        """Return the tags a seeded contact starts with: none for most."""
+        bits = self._bits((contact_id - FIRST_ID) // 3) >> 56
+        return sorted({profiles.TAGS[bits % 7], profiles.TAGS[bits % 5]}) if bits % 4 == 0 else []
+
+    def candidate(self, *, email: str | None = None, user_id: str | None = None) -> int | None:
+        """Return the only seeded id that can have this email or user id; the caller checks that it does."""
+        found = _EMAIL_NUMBER.search(email) if email is not None else _USER_ID_NUMBER.fullmatch(user_id or "")
+        return self.contact_id(int(found[1])) if found else None
+
+    def _bits(self, number: int) -> int:
+        mixed = (number * 0x9E3779B97F4A7C15 + self._salt) & _MASK
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+        return mixed ^ (mixed >> 31)
+
+
+def new_record(contact_type: str, contact_id: int, email: str | None, now: int) -> dict[str, Any]:
+    """Return a contact that the API has just created: nothing known but its email."""
+    known = {"is_user": int(contact_type == "users"), "unsubscribe": 0, "spam": 0, "bounce": 0, "was_lead": 0}
+    empty = dict.fromkeys(profiles.profile(random.Random(0), contact_type))
+    record: dict[str, Any] = {"crmhero_user_id": contact_id, "app_id": APP_ID}
+    if contact_type == "users":
+        record["user_id"] = None
+    record |= {
+        "email": email,
+        "name": None,
+        "first_seen_at": now,
+        "last_activity": None,
+        "last_update": stamp_text(now),
+    }
+    return record | empty | known | {"is_name_autogenerated": 0, "web_session": 0, "attributes": []}
