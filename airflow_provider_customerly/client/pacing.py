@@ -1,0 +1,83 @@
+"""How fast and how wide: one pace shared by all threads of a client."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+_SUCCESSES_TO_RAISE = 10
+"""Good answers for which the concurrency grows by one: slow, so as not to provoke the next refusal."""
+
+
+class Pace:
+    """Admit requests: evenly spaced in time, and never more at once than the server bears.
+
+    The concurrency limit starts at its maximum, is halved when the server signals distress and grows by one
+    after a run of good answers. Requests already under way when the limit was halved say nothing new about
+    the lower one, so they cannot halve it again: at most one halving per round.
+
+    :param max_concurrency: most requests at once.
+    :param requests_per_second: None for no limit; otherwise starts lie at least 1/n seconds apart.
+    """
+
+    def __init__(self, max_concurrency: int, requests_per_second: float | None = None) -> None:
+        self.limit = max_concurrency
+        """Requests allowed at once right now."""
+        self._max = max_concurrency
+        self._interval = 1.0 / requests_per_second if requests_per_second else 0.0
+        self._changed = threading.Condition()
+        self._active = 0
+        self._round = 0
+        self._successes = 0
+        self._next_start = 0.0
+
+    def acquire(self, cancelled: threading.Event) -> int | None:
+        """Wait for a turn; return the round it belongs to, or None when `cancelled` was set meanwhile."""
+        with self._changed:
+            while self._active >= self.limit and not cancelled.is_set():
+                self._changed.wait()
+            if cancelled.is_set():
+                return None
+            self._active += 1
+            this_round = self._round
+            delay = self._reserve_start() if self._interval else 0.0
+        if delay > 0 and cancelled.wait(delay):
+            with self._changed:
+                self._leave()
+            return None
+        return this_round
+
+    def release(self, this_round: int, *, distress: bool) -> None:
+        """Give the turn back; `distress` says that the server was overloaded, unreachable or broken."""
+        with self._changed:
+            if not distress:
+                self._raise_slowly()
+            elif this_round == self._round:
+                self.limit = max(1, self.limit // 2)
+                self._round += 1
+                self._successes = 0
+            self._leave()
+
+    def wake(self) -> None:
+        """Let waiting threads look at their cancellation event again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _reserve_start(self) -> float:
+        now = time.monotonic()
+        start = max(now, self._next_start)
+        self._next_start = start + self._interval
+        return start - now
+
+    def _raise_slowly(self) -> None:
+        if self.limit == self._max:
+            return
+        self._successes += 1
+        if self._successes >= _SUCCESSES_TO_RAISE:
+            self._successes = 0
+            self.limit += 1
+
+    def _leave(self) -> None:
+        self._active -= 1
+        if self._active < self.limit:
+            self._changed.notify(self.limit - self._active)
