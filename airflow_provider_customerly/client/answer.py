@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.client.session import Answer
 
 _ABSENT = msgspec.Raw(b"")
-_EMPTY = (b"null", b"false", b'""', b"[]", b"{}")
+_NO_ERROR = (b"", b"null", b"false", b"0", b'""', b"[]", b"{}")
 _NOBODY = re.compile(r"\b(?:user|lead|contact)\b.*\b(?:doesn.t|does not) exist\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -53,7 +53,7 @@ def read_answer(answer: Answer, request: str, token: str) -> msgspec.Raw:
         answer.body.isascii() or answer.body.decode()
     except (msgspec.MsgspecError, UnicodeDecodeError):
         envelope = _Envelope()
-    has_error = bytes(envelope.error) not in (b"", *_EMPTY)
+    has_error = bytes(envelope.error) not in _NO_ERROR
     if 200 <= answer.status < 300 and not has_error:
         if answer.status == 204:
             return msgspec.Raw(b"null")
@@ -70,8 +70,8 @@ def read_answer(answer: Answer, request: str, token: str) -> msgspec.Raw:
 def _meaning(answer: Answer, request: str, message: str | None, *, is_api: bool) -> CustomerlyError:
     status = answer.status
     kind, what, advice = _classify(status, message, is_api=is_api)
-    if not is_api and kind is not CustomerlyUnavailable:
-        what += f" by something that is not the API ({_looks_like(answer)})"
+    if not is_api and status in (401, 403, 404):
+        what += f", and not by the API ({_looks_like(answer)})"
     return kind(
         what,
         request=request,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -24,10 +25,15 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.client.pacing import Pace
     from airflow_provider_customerly.client.session import Request, Session
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _MOST_RETRIES_OF_EXPLAINED = 4
 """A server that answers in its own words is alive: what it says seldom changes within the whole budget."""
+
+_LONG_WAIT = 5.0
+"""Seconds from which a wait is worth a line in the log of a task that seems to stand still."""
 
 _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
 
@@ -88,6 +94,7 @@ class Call(Generic[T]):
             wait=self._wait,
             stop=self._is_over,
             sleep=tenacity.sleep_using_event(self._cancelled),
+            before_sleep=_log_wait,
             retry_error_callback=self._give_up,
         )
         return retrying(self._try)
@@ -128,6 +135,8 @@ class Call(Generic[T]):
             self._explained += 1
         if not isinstance(error, CustomerlyRateLimited):
             self.may_have_been_done = True
+        elif error.retry_after:
+            self._pace.pause(min(error.retry_after, self._budget))
 
     def _failing_for(self) -> float:
         return 0.0 if self._first_failure is None else time.monotonic() - self._first_failure
@@ -149,6 +158,11 @@ class Call(Generic[T]):
             tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
             error.args = (f"{error} Given up after {tries} over {self._failing_for():.0f} s.",)
         raise error
+
+
+def _log_wait(state: tenacity.RetryCallState) -> None:
+    level = logging.WARNING if state.upcoming_sleep >= _LONG_WAIT else logging.DEBUG
+    log.log(level, "Trying again in %.1f s. %s", state.upcoming_sleep, _last_error(state))
 
 
 def _last_error(state: tenacity.RetryCallState) -> CustomerlyError:

@@ -179,7 +179,7 @@ class Client:
     def unsubscribe_user(self, user_id: str | int) -> None:
         """Unsubscribe a user (the endpoint is known second-hand; which of the ids it takes is not known)."""
         self._run(
-            endpoints.write("POST", "/users/unsubscribe/{user_id}", None, user_id), endpoints.read_anything
+            endpoints.write("POST", "/users/unsubscribe/{user_id}", {}, user_id), endpoints.read_anything
         )
 
     def add_user_attributes(self, user_id: str | int, attributes: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ def about_contact(
     return Request(method, path, path + _query({"email": email, "user_id": user_id}))
 
 
-def write(method: str, path: str, body: Mapping[str, Any] | None, id: str | int | None = None) -> Request:
+def write(method: str, path: str, body: Mapping[str, Any], id: str | int | None = None) -> Request:
     """Build a write.
 
     :param path: as the vendor lists it; a placeholder in braces is replaced by `id`, percent-encoded.
@@ -54,7 +54,7 @@ def write(method: str, path: str, body: Mapping[str, Any] | None, id: str | int 
         if text.strip() in ("", ".", ".."):
             raise ValueError(f"{text!r} is not an id: give the id that {path} asks for.")
         target = path[: path.index("{")] + quote(text, safe="")
-    return Request(method, path, target, b"" if body is None else _encoder.encode(body))
+    return Request(method, path, target, _encoder.encode(body))
 
 
 def check_contact_type(contact_type: str) -> None:

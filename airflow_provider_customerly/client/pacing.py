@@ -30,6 +30,7 @@ class Pace:
         self._round = 0
         self._successes = 0
         self._next_start = 0.0
+        self._paused_until = 0.0
 
     def acquire(self, cancelled: threading.Event) -> int | None:
         """Wait for a turn; return the round it belongs to, or None when `cancelled` was set meanwhile."""
@@ -40,7 +41,7 @@ class Pace:
                 return None
             self._active += 1
             this_round = self._round
-            delay = self._reserve_start() if self._interval else 0.0
+            delay = self._reserve_start()
         if delay > 0 and cancelled.wait(delay):
             with self._changed:
                 self._leave()
@@ -58,6 +59,11 @@ class Pace:
                 self._successes = 0
             self._leave()
 
+    def pause(self, seconds: float) -> None:
+        """Start nothing for a while: a server that refused one thread would refuse the others as well."""
+        with self._changed:
+            self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+
     def wake(self) -> None:
         """Let waiting threads look at their cancellation event again."""
         with self._changed:
@@ -65,7 +71,7 @@ class Pace:
 
     def _reserve_start(self) -> float:
         now = time.monotonic()
-        start = max(now, self._next_start)
+        start = max(now, self._next_start, self._paused_until)
         self._next_start = start + self._interval
         return start - now
 
