@@ -37,7 +37,7 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Gate:
-    """Counts requests, checks the token, and applies latency, churn and faults before an endpoint is reached."""
+    """Counts requests, checks the token, and applies latency, churn and faults before an endpoint."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app

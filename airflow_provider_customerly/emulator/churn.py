@@ -32,8 +32,8 @@ def apply(
 ) -> None:
     """Apply ``count`` random changes.
 
-    :param weights: relative frequency of ``update``, ``create``, ``delete`` and ``convert``; a kind not named does
-        not happen.
+    :param weights: relative frequency of ``update``, ``create``, ``delete`` and ``convert``; a kind not named
+        does not happen.
     :param protect: ids that must stay as they are.
     """
     chances = dict(WEIGHTS if weights is None else weights)

@@ -114,7 +114,7 @@ class ContactsApi:
 
     def _get(self, kind: str) -> Endpoint:
         async def get(request: Request) -> Response:
-            record = self._service.store.get(kind, self._find(kind, request), details=True)
+            record = self._service.store.details(kind, self._find(kind, request))
             if record is None:
                 raise self._missing()
             if "attributes" in record:
@@ -147,7 +147,7 @@ class ContactsApi:
 
     async def _unsubscribe(self, request: Request) -> Response:
         with self._service.store.lock:
-            self._service.store.update("users", self._by_path(request), {"unsubscribe": 1})
+            self._service.store.unsubscribe(self._by_path(request))
         return answer({"unsubscribed": True})
 
     async def _add_attributes(self, request: Request) -> Response:

@@ -68,7 +68,7 @@ class Faults:
     def plan(self, faults: Iterable[str | None]) -> None:
         """Queue faults for the next requests, one each, before any rate is looked at; None is a good answer.
 
-        A fault that does not apply to a request (``empty`` to a write) stays queued for the first that it fits.
+        A fault that does not apply to a request (``empty`` to a write) waits for the first that it fits.
         """
         queued = list(faults)
         _check_names(fault for fault in queued if fault is not None)

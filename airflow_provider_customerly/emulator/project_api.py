@@ -1,4 +1,4 @@
-"""The endpoints of tags, companies, teammates and the help centre. The shapes of write answers are guesses."""
+"""The endpoints of tags, companies, teammates and the help centre. The answers to writes are guesses."""
 
 from __future__ import annotations
 
@@ -44,12 +44,13 @@ class ProjectApi:
         if not isinstance(tag, str) or not tag:
             raise ProblemError(400, "tag is required")
         store, changed = self._service.store, 0
+        change = store.untag if body.get("untag") else store.tag
         with store.lock:
             for kind in ("users", "leads"):
                 for who in body.get(kind) or []:
                     contact_id = self._who(kind, who)
                     if contact_id is not None:
-                        store.tag(contact_id, [tag], untag=bool(body.get("untag")))
+                        change(contact_id, [tag])
                         changed += 1
         return answer({"tag": tag, "updated": changed})
 

@@ -1,4 +1,4 @@
-"""What hangs on a contact besides its record: tags and companies. And what a project has: teammates, articles."""
+"""What hangs on a contact (tags, companies) and on a project (teammates, articles)."""
 
 from __future__ import annotations
 

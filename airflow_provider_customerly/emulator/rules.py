@@ -10,8 +10,8 @@ from typing import Any
 MAX_TEXT = 128
 VENDOR_ATTRIBUTES = frozenset(
     {
-        "first_seen_at", "last_activity", "last_page_viewed", "last_page_viewed_at", "os", "country", "region",
-        "city", "timezone", "browser_language",
+        "first_seen_at", "last_activity", "last_page_viewed", "last_page_viewed_at", "os", "country",
+        "region", "city", "timezone", "browser_language",
     }
 )  # fmt: skip
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
@@ -77,8 +77,8 @@ def contact_problem(row: Any) -> str | None:
 def merge_attributes(record: dict[str, Any], sent: Any) -> None:
     """Merge sent attributes into a record.
 
-    Keys not sent are left alone (inferred). ``null`` and ``""`` are stored as sent, and a name that belongs to the
-    vendor is dropped in silence: both are guesses.
+    Keys not sent are left alone (inferred). ``null`` and ``""`` are stored as sent, and a name that belongs
+    to the vendor is dropped in silence: both are guesses.
     """
     stored = record.get("attributes")
     merged = dict(stored) if isinstance(stored, dict) else {}
@@ -87,7 +87,7 @@ def merge_attributes(record: dict[str, Any], sent: Any) -> None:
 
 
 def merge_contact(record: dict[str, Any], row: dict[str, Any], contact_type: str) -> None:
-    """Merge an accepted row into a record. Other top-level keys than the documented ones are ignored (a guess)."""
+    """Merge an accepted row into a record. Top-level keys that are not documented are ignored (a guess)."""
     if row.get("name") is not None:
         record["name"] = row["name"]
     if contact_type == "users" and row.get("user_id") is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import random
 import re
-import time
 from typing import Any
 
 from airflow_provider_customerly.emulator import profiles
+from airflow_provider_customerly.emulator.stamps import stamp_text
 
 APP_ID = "5f0c21ab"
 FIRST_ID = 48_000_000
@@ -23,11 +23,6 @@ _HEAD = (
     b'{"crmhero_user_id":%d,"app_id":"' + APP_ID.encode() + b'",%b"email":%b,"name":%b,"first_seen_at":%d,'
     b'"last_activity":%d,"last_update":"%b",%b,"attributes":%b}'
 )
-
-
-def stamp_text(stamp: int) -> str:
-    """Return epoch seconds the way the API writes ``last_update``: UTC, which is an assumption there too."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(stamp))
 
 
 def _slug(name: str) -> str:

@@ -33,8 +33,8 @@ class Emulator:
 
     Use it as a context manager, or call :meth:`start` and :meth:`stop`.
 
-    :param users: seeded users; ``leads``, ``seed``, ``tie_group``, ``shuffle_ties``, ``max_per_page`` and ``clock``
-        are those of :class:`Store`.
+    :param users: seeded users; ``leads``, ``seed``, ``tie_group``, ``shuffle_ties``, ``max_per_page`` and
+        ``clock`` are those of :class:`Store`.
     :param token: the access token that is accepted.
     :param latency: seconds before each request is looked at.
     :param faults: fault name to probability per request, as in ``emulator.faults.FAULTS``.
@@ -97,6 +97,11 @@ class Emulator:
         return self.service.faults
 
     @property
+    def churn(self) -> Churn:
+        """How contacts change by themselves; its fields may be set while the server runs."""
+        return self.service.churn
+
+    @property
     def port(self) -> int:
         """The port, known once the server has started."""
         return self._port
@@ -136,11 +141,18 @@ class Emulator:
         self._port = listener.getsockname()[1]
         self._server = _Server(
             uvicorn.Config(
-                build_app(self.service), http=_protocol(self._http), ws="none", lifespan="off", access_log=False,
-                log_config=None, log_level="critical", timeout_graceful_shutdown=1, timeout_keep_alive=60,
+                build_app(self.service),
+                http=_protocol(self._http),
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                log_level="error",
                 server_header=False,
+                timeout_keep_alive=60,
+                timeout_graceful_shutdown=1,
             )
-        )  # fmt: skip
+        )
         self._stopping.clear()
         self._threads = [
             threading.Thread(
@@ -194,16 +206,24 @@ class _Server(uvicorn.Server):
 
 
 def _protocol(http: str) -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol class, made to show the application its transport so that it can be broken."""
-    base: Any
-    if http == "httptools" or (http == "auto" and importlib.util.find_spec("httptools")):
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as base
-    else:
-        from uvicorn.protocols.http.h11_impl import H11Protocol as base
+    """Return uvicorn's protocol class, made to show the application the transport that it may break."""
+    base = _protocol_base(http)
 
-    class BreakableProtocol(base):  # type: ignore[misc]
+    class BreakableProtocol(base):  # type: ignore[misc, valid-type]
+        app_state: dict[str, Any]
+
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
             self.app_state = {**self.app_state, "transport": transport}
 
     return BreakableProtocol
+
+
+def _protocol_base(http: str) -> Any:
+    if http == "httptools" or (http == "auto" and importlib.util.find_spec("httptools")):
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+        return HttpToolsProtocol
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    return H11Protocol

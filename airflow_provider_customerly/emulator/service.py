@@ -61,8 +61,8 @@ class Service:
 class ProblemError(Exception):
     """A request that is answered with an error.
 
-    Only the two credential messages and ``User doesn't exist`` are the vendor's; the other statuses and messages are
-    guesses.
+    Only the two credential messages and ``User doesn't exist`` are the vendor's; the other statuses and
+    messages are guesses.
     """
 
     def __init__(self, status: int, message: str) -> None:

@@ -1,8 +1,10 @@
-"""When the seeded contacts were last updated."""
+"""``last_update``: how it is written, and when the seeded contacts were last updated."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from calendar import timegm
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import random
@@ -10,6 +12,21 @@ if TYPE_CHECKING:
 
 NEWEST_SEEDED = 1_767_225_600  # 2026-01-01 00:00:00 UTC, fixed so that a seed means the same data on any day
 SPAN_SECONDS = 3 * 365 * 86_400
+
+_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+def stamp_text(stamp: int) -> str:
+    """Return epoch seconds the way the API writes ``last_update``. That it means UTC is an assumption."""
+    return time.strftime(_FORMAT, time.gmtime(stamp))
+
+
+def parse_stamp(text: Any) -> int | None:
+    """Return the epoch seconds of a ``last_update``, or None when it is not one."""
+    try:
+        return timegm(time.strptime(text, _FORMAT))
+    except (TypeError, ValueError):
+        return None
 
 
 def seeded_stamps(ids: Sequence[int], draw: random.Random, tie_group: int, until: int) -> dict[int, int]:
@@ -19,8 +36,8 @@ def seeded_stamps(ids: Sequence[int], draw: random.Random, tie_group: int, until
     """
     count = len(ids)
     widest = max(2, 2 * SPAN_SECONDS // max(1, count))
-    first_tied = (count - tie_group) // 2 if tie_group else count
-    tied = range(max(0, first_tied) + 1, max(0, first_tied) + min(tie_group, count))
+    first_tied = max(0, count - tie_group) // 2
+    tied = range(first_tied + 1, first_tied + tie_group)
     stamps: dict[int, int] = {}
     stamp = until
     for position, contact_id in enumerate(ids):

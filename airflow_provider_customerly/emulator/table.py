@@ -22,8 +22,7 @@ _KEPT_JSON = 50_000
 class Table:
     """Users or leads: an order, and the records that differ from the seeded ones.
 
-    The order is one sorted list of ``stamp << 64 | id``: a page is a slice, a change is two bisections. A million
-    seeded contacts take about a hundred megabytes and a second or two.
+    The order is one sorted list of ``stamp << 64 | id``: a page is a slice, a change is two bisections.
 
     :param stamps: epoch seconds of each contact's ``last_update``.
     """
@@ -98,9 +97,7 @@ class Table:
         return contact_id in self.stamps and contact_id not in self._own
 
     def put(self, contact_id: int, record: dict[str, Any], stamp: int) -> None:
-        """Store a contact, new or changed, at its place in the order."""
-        if contact_id in self.stamps:
-            self._unlink(contact_id)
+        """Store a contact that is not in the table."""
         bisect.insort(self._order, stamp << _ID_BITS | contact_id)
         self.stamps[contact_id] = stamp
         self._own[contact_id] = record
@@ -109,8 +106,8 @@ class Table:
 
     def remove(self, contact_id: int) -> None:
         """Take a contact out."""
-        self._unlink(contact_id)
-        del self.stamps[contact_id]
+        key = self.stamps.pop(contact_id) << _ID_BITS | contact_id
+        del self._order[bisect.bisect_left(self._order, key)]
         self._own.pop(contact_id, None)
         self._json.pop(contact_id, None)
         self._by_name = None
@@ -128,7 +125,3 @@ class Table:
 
     def _position(self, stamp: int) -> int:
         return bisect.bisect_left(self._order, stamp << _ID_BITS)
-
-    def _unlink(self, contact_id: int) -> None:
-        key = self.stamps[contact_id] << _ID_BITS | contact_id
-        del self._order[bisect.bisect_left(self._order, key)]
