@@ -1,0 +1,134 @@
+"""An Airflow connection as arguments for the HTTP client: the one place where its fields gain meaning."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+DEFAULT_BASE_URL = "https://api.customerly.io/v1"
+_DEFAULT_PATH = "v1"
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class ConnectionFields(Protocol):
+    """The fields of an Airflow connection that are read here."""
+
+    conn_id: str
+    host: str | None
+    schema: str | None
+    password: str | None
+    port: int | None
+    extra: str | None
+
+
+class Extra(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a connection's extra field may say. None stands for the client's own default."""
+
+    auth_header: Literal["bearer", "legacy"] | None = None
+    timeout: Annotated[float, msgspec.Meta(ge=1, le=600)] | None = None
+    requests_per_second: Annotated[float, msgspec.Meta(ge=0.01, le=1000)] | None = None
+    max_concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+    page_size: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    retry_budget: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
+    allow_insecure_http: bool | None = None
+    hash_secret: str | None = None
+
+
+def client_arguments(connection: ConnectionFields) -> dict[str, Any]:
+    """Return the arguments of ``Client`` that a connection states; what it leaves out keeps its default.
+
+    :raises ValueError: the access token is missing, the host is no URL, or an extra field has a value that cannot
+        be meant. The text names the connection and the field and quotes nothing that may be secret.
+    """
+    settings = msgspec.to_builtins(read_extra(connection))
+    settings.pop("hash_secret", None)
+    try:
+        return {"token": _token(connection.password), "base_url": base_url(connection), **settings}
+    except ValueError as error:
+        raise ValueError(f"Connection {connection.conn_id!r}: {error}") from None
+
+
+def read_extra(connection: ConnectionFields) -> Extra:
+    """Return the extra field, checked. Numbers and flags may be text, as a connection URI gives them."""
+    # An emptied form field is stored as null or "": not set.
+    stated = {name: value for name, value in _extra_object(connection).items() if value not in (None, "")}
+    try:
+        return msgspec.convert(stated, Extra, strict=False)
+    except msgspec.ValidationError as error:
+        problem, _, field = str(error).partition(" - at `$.")
+        raise ValueError(
+            f"Connection {connection.conn_id!r}: extra field {field.rstrip('`')!r}: {problem}. "
+            "Correct it, or remove it to use the default."
+        ) from None
+
+
+def unknown_extra(connection: ConnectionFields) -> list[str]:
+    """Return the names in the extra field that nothing reads: most likely they are misspelt."""
+    return sorted(set(_extra_object(connection)) - set(Extra.__struct_fields__))
+
+
+def base_url(connection: ConnectionFields) -> str:
+    """Put the base URL together from host, port and path, as a form, JSON or a connection URI give them.
+
+    An empty host is the public API. Without a scheme it is https, or http on this machine's loopback address.
+    Without a path it is ``/v1``, as in the public API's address.
+    """
+    host = (connection.host or "").strip()
+    if not host:
+        if connection.port or connection.schema:
+            raise ValueError(
+                "it has a port or a path but no host. Set the host, or clear the port and the schema."
+            )
+        return DEFAULT_BASE_URL
+    if "://" not in host:
+        host = f"{'http' if _names_loopback(host) else 'https'}://{host}"
+    try:
+        parts = urlsplit(host)
+        port = parts.port or connection.port
+    except ValueError:
+        raise ValueError(f"the host is not a URL. Write it like {DEFAULT_BASE_URL}.") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"the host is not an http or https URL. Write it like {DEFAULT_BASE_URL}.")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "the host holds a user, a query or a fragment. Leave only the URL; the token is the password."
+        )
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    authority = f"{name}:{port}" if port else name
+    path = parts.path.strip("/") or (connection.schema or "").strip("/") or _DEFAULT_PATH
+    return f"{parts.scheme}://{authority}/{path}"
+
+
+def _extra_object(connection: ConnectionFields) -> dict[str, Any]:
+    if not connection.extra:
+        return {}
+    try:
+        extra = json.loads(connection.extra)
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise ValueError(
+            f"Connection {connection.conn_id!r}: the extra field is not a JSON object. "
+            'Write it like {"page_size": 50}.'
+        )
+    return extra
+
+
+def _token(password: str | None) -> str:
+    token = (password or "").strip()
+    if not token:
+        raise ValueError(
+            "it has no access token. Create one in Customerly (Project Settings > Installation > Public API) and "
+            "set it as the connection's password."
+        )
+    return token
+
+
+def _names_loopback(host: str) -> bool:
+    try:
+        return urlsplit(f"//{host}").hostname in _LOOPBACK
+    except ValueError:
+        return False

@@ -1,0 +1,29 @@
+"""Which failures a task should not retry."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_customerly.client import CustomerlyError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def fail_at_once(*permanent: type[Exception]) -> Iterator[None]:
+    """Turn failures that another try cannot mend into ``AirflowFailException``, which skips a task's retries.
+
+    These are the permanent kinds of ``CustomerlyError``, and the classes given here.
+    """
+    try:
+        yield
+    except CustomerlyError as error:
+        if not error.permanent:
+            raise
+        raise AirflowFailException(str(error)) from error
+    except permanent as error:
+        raise AirflowFailException(str(error)) from error

@@ -1,0 +1,87 @@
+import json
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import airflow
+import jsonschema
+import msgspec
+import pytest
+
+from airflow_provider_customerly.hooks.connection import Extra
+from airflow_provider_customerly.provider_info import get_provider_info
+
+AIRFLOW = Path(airflow.__file__).parent
+CONNECTION_TYPE = get_provider_info()["connection-types"][0]
+
+
+def form_at_api() -> dict[str, Any]:
+    """What `GET /ui/connections/hook_meta` tells the browser about our connection type."""
+    hooks = pytest.importorskip("airflow.api_fastapi.core_api.services.ui.connections")
+    if not hasattr(hooks, "HookMetaService"):
+        pytest.skip("this Airflow has no form built from metadata")
+    form = next(
+        hook for hook in hooks.HookMetaService.hook_meta_data() if hook.connection_type == "customerly"
+    )
+    content: dict[str, Any] = json.loads(form.model_dump_json(by_alias=True))
+    return content
+
+
+def test_matches_airflows_schema() -> None:
+    jsonschema.validate(get_provider_info(), json.loads((AIRFLOW / "provider_info.schema.json").read_text()))
+
+
+def test_entry_point_finds_it() -> None:
+    found = [
+        point.load()()
+        for point in entry_points(group="apache_airflow_provider")
+        if point.value.startswith("airflow_provider_customerly.")
+    ]
+    assert found == [get_provider_info()]
+
+
+def test_every_name_in_it_can_be_imported() -> None:
+    info = get_provider_info()
+    for module in [m for hook in info["hooks"] for m in hook["python-modules"]]:
+        import_module(module)
+    for transfer in info["transfers"]:
+        import_module(transfer["python-module"])
+    module, _, name = CONNECTION_TYPE["hook-class-name"].rpartition(".")
+    assert getattr(import_module(module), name).conn_type == "customerly"
+
+
+def test_form_and_hook_know_the_same_fields() -> None:
+    assert set(CONNECTION_TYPE["conn-fields"]) == set(Extra.__struct_fields__)
+
+
+@pytest.mark.parametrize("name", Extra.__struct_fields__)
+def test_form_and_hook_accept_the_same_values(name: str) -> None:
+    """At and just beyond the form's limits: what the browser lets through, the hook takes, and no more."""
+    schema = CONNECTION_TYPE["conn-fields"][name]["schema"]
+    inside = schema.get("enum", []) + [schema[bound] for bound in ("minimum", "maximum") if bound in schema]
+    outside = ["surely not this"] if "enum" in schema else []
+    if "minimum" in schema:
+        outside = [schema["minimum"] - 1, schema["maximum"] + 1]
+    for value in inside:
+        assert getattr(msgspec.convert({name: value}, Extra), name) == value
+    for value in outside:
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({name: value}, Extra)
+
+
+def test_form_shown_by_airflow() -> None:
+    form = form_at_api()
+    assert form["hook_name"] == "Customerly"
+    assert form["standard_fields"]["password"]["title"] == "Access token"
+    assert form["standard_fields"]["host"]["title"] == "Base URL"
+    assert all(form["standard_fields"][name]["hidden"] for name in ("url_schema", "port", "login"))
+    assert form["extra_fields"]["page_size"]["schema"] == {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "maximum": 100,
+        "title": "Page size",
+    }
+    # A value here would be stored with every connection that is saved, needed or not.
+    assert {field["value"] for field in form["extra_fields"].values()} == {None}
+    assert form["extra_fields"]["hash_secret"]["schema"]["format"] == "password"
