@@ -3,9 +3,10 @@
 .SUFFIXES:
 
 VENV = .venv
-PYTHON = $(VENV)/bin/python
+BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 PORT = 8080
+# PYTHON names a Python to use (default: the newest suitable one), AIRFLOW an Airflow (default: the newest).
 
 .PHONY: help demo demo-ui test check build clean
 
@@ -18,30 +19,30 @@ help:
 	@echo "make clean     remove .venv, .demo and caches"
 
 demo: $(INSTALLED)
-	@$(PYTHON) demo/run.py
+	@$(BIN)/python demo/run.py
 
 demo-ui: $(INSTALLED)
-	@$(PYTHON) demo/ui.py --port $(PORT)
+	@$(BIN)/python demo/ui.py --port $(PORT)
 
 test: $(INSTALLED)
-	@$(PYTHON) -m pytest
+	@$(BIN)/python -m pytest
 
 check: $(INSTALLED)
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 build: $(INSTALLED)
 	rm -rf dist
-	$(PYTHON) -m build --installer uv
+	$(BIN)/python -m build --installer uv
 
 clean:
 	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # uv resolves Airflow's dependencies in seconds, where pip takes many minutes.
 $(INSTALLED): pyproject.toml
-	@sh demo/make_venv.sh $(VENV)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
+	@PYTHON='$(PYTHON)' sh .ci/make_venv.sh $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
 	@echo "Installing Airflow and the development tools into $(VENV) ..."
-	@$(PYTHON) -m uv pip install --quiet --python $(PYTHON) --editable . --group dev
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --editable . --group dev $(AIRFLOW)
 	@touch $@

@@ -1,7 +1,7 @@
 """Every night: all Customerly users and leads as typed Parquet, one folder per day.
 
-It needs a connection ``customerly_default``, and in the Airflow Variable ``customerly_export_path`` a folder or a
-bucket, such as ``/data/customerly`` or ``s3://my_aws_connection@my-bucket/customerly``.
+It needs a connection ``customerly_default``, and in the Airflow Variable ``customerly_export_path`` a folder
+or a bucket, such as ``/data/customerly`` or ``s3://my_aws_connection@my-bucket/customerly``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local import EXPORT, REPOSITORY, airflow_environment, emulator, run_quietly
 

@@ -40,8 +40,8 @@ class Extra(msgspec.Struct, frozen=True, omit_defaults=True):
 def client_arguments(connection: ConnectionFields) -> dict[str, Any]:
     """Return the arguments of ``Client`` that a connection states; what it leaves out keeps its default.
 
-    :raises ValueError: the access token is missing, the host is no URL, or an extra field has a value that cannot
-        be meant. The text names the connection and the field and quotes nothing that may be secret.
+    :raises ValueError: the access token is missing, the host is no URL, or an extra field has a value that
+        cannot be meant. The text names the connection and the field and quotes nothing that may be secret.
     """
     settings = msgspec.to_builtins(read_extra(connection))
     settings.pop("hash_secret", None)
@@ -121,8 +121,8 @@ def _token(password: str | None) -> str:
     token = (password or "").strip()
     if not token:
         raise ValueError(
-            "it has no access token. Create one in Customerly (Project Settings > Installation > Public API) and "
-            "set it as the connection's password."
+            "it has no access token. Create one in Customerly (Project Settings > Installation > Public API) "
+            "and set it as the connection's password."
         )
     return token
 

@@ -15,6 +15,7 @@ from airflow_provider_customerly.hooks.connection import client_arguments, read_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     import pandas as pd
     import pyarrow as pa
 

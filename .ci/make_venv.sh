@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make a virtual environment at $1, if there is none, with the newest Python that Airflow supports.
+# Make a virtual environment at $1, if there is none, with $PYTHON or else the newest Python that Airflow supports.
 set -eu
 
 supported='import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))'
@@ -9,7 +9,7 @@ if [ -x "$1/bin/python" ] && "$1/bin/python" -c "$supported" 2>/dev/null; then
 fi
 
 # A name found on the PATH may be a version manager's stub that does not run, so each is tried.
-for name in python3.13 python3.12 python3.11 python3.10 python3.14 python3 python; do
+for name in ${PYTHON:-python3.13 python3.12 python3.11 python3.10 python3.14 python3 python}; do
     if command -v "$name" >/dev/null 2>&1 && "$name" -c "$supported" >/dev/null 2>&1; then
         echo "Making $1 with $("$name" --version) ..."
         exec "$name" -m venv --clear "$1"

@@ -1,0 +1,53 @@
+"""The arguments of an export, checked once their templates are rendered and before anything is asked for."""
+
+from __future__ import annotations
+
+from datetime import date  # noqa: TC003  (msgspec reads the annotations)
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class ExportArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export can be told, with the types it works with; a template gives all of them as text."""
+
+    path: Annotated[str, Meta(pattern=r"\S")]
+    path_conn_id: str | None
+    contact_type: Literal["users", "leads"]
+    mode: Literal["snapshot"]
+    snapshot_date: date
+    columns: list[str] | None
+    attributes: dict[str, str] | None
+    drop_columns: list[str]
+    hash_columns: list[str]
+    min_rows: Annotated[int, Meta(ge=0)]
+    max_shrink: Annotated[float, Meta(ge=0, le=1)] | None
+    on_unproven: Literal["fail", "warn"]
+    page_size: Annotated[int, Meta(ge=20, le=100)] | None
+    max_concurrency: Annotated[int, Meta(ge=1, le=64)] | None
+    compression: Literal["zstd", "snappy", "gzip", "lz4", "none"]
+    row_group_size: Annotated[int, Meta(ge=1)]
+
+
+_EXPECTED = {
+    "path": "must not be blank; if it is a template, check the variable it is rendered from",
+    "snapshot_date": "must be a day as YYYY-MM-DD",
+    "max_shrink": "must be a share from 0 to 1, such as 0.5, or None",
+    "page_size": "must be a whole number from 20 to 100, or None for the connection's",
+    "max_concurrency": "must be a whole number from 1 to 64, or None for the connection's",
+}
+
+
+def check_arguments(**arguments: Any) -> ExportArguments:
+    """Return the arguments with their types.
+
+    :raises ValueError: one of them cannot be meant; the text names it, what it was and what it must be.
+    """
+    try:
+        return msgspec.convert(arguments, ExportArguments, strict=False)
+    except msgspec.ValidationError as error:
+        problem, _, where = str(error).partition(" - at `$.")
+        name = where.split("[")[0].split(".")[0].rstrip("`")
+        expected = _EXPECTED.get(name, f"is not usable: {problem}")
+        raise ValueError(f"{name} {expected}. It is {arguments[name]!r}.") from None

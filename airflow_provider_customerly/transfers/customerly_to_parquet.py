@@ -1,0 +1,139 @@
+"""Customerly contacts to a Parquet dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, BaseOperator, ObjectStoragePath
+
+from airflow_provider_customerly.export import export_snapshot
+from airflow_provider_customerly.hooks.customerly import CustomerlyHook
+from airflow_provider_customerly.hooks.failures import fail_at_once
+from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.transfers.arguments import ExportArguments, check_arguments
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class CustomerlyToParquetOperator(BaseOperator):
+    """Export all users or leads to a Parquet dataset, and prove that none was lost while the list was read.
+
+    The data goes to ``{path}/{contact_type}/snapshot_date={snapshot_date}/``; the commit is a manifest, written
+    last, so that a reader sees the last complete export or this one, never half of it. Running a day again
+    replaces it. Read it with ``airflow_provider_customerly.export.read_contacts``.
+
+    The result (XCom, and the event of each asset among ``outlets``) has the counts, the path, the verdict and the
+    watermark. A wrong argument, setting or token fails the task at once, without retries.
+
+    :param path: folder or bucket, anything ``ObjectStoragePath`` takes: ``/data/crm``, ``s3://conn_id@bucket/crm``.
+    :param path_conn_id: Airflow connection for ``path``, unless the path names one.
+    :param contact_type: ``users`` or ``leads``.
+    :param customerly_conn_id: connection of type ``customerly``.
+    :param mode: ``snapshot``: the whole list.
+    :param snapshot_date: day of the snapshot; by default the UTC day on which the run's data interval ends, or on
+        which the run was made when it has none.
+    :param columns: the columns wanted; all by default.
+    :param attributes: contact properties to have as typed columns, such as ``{"plan": "string", "seats": "int64"}``:
+        ``string``, ``int64``, ``float64``, ``bool``, ``timestamp`` or ``date``.
+    :param drop_columns: columns to leave out.
+    :param hash_columns: columns to replace by a SHA-256 that is keyed with ``hash_secret``, a field of the
+        connection.
+    :param min_rows: fail, and keep the last export, when there are fewer contacts.
+    :param max_shrink: fail, and keep the last export, when it would shrink by more than this share.
+    :param on_unproven: ``fail``, or ``warn`` to keep an export whose completeness could not be proven.
+    :param page_size: contacts in one request, 20 to 100; the connection's by default.
+    :param max_concurrency: most requests at once; the connection's by default.
+    :param compression: ``zstd``, ``snappy``, ``gzip``, ``lz4`` or ``none``.
+    :param row_group_size: rows in a row group.
+    """
+
+    template_fields: Sequence[str] = (
+        "path",
+        "path_conn_id",
+        "contact_type",
+        "customerly_conn_id",
+        "snapshot_date",
+        "columns",
+        "attributes",
+        "drop_columns",
+        "hash_columns",
+        "min_rows",
+        "max_shrink",
+        "on_unproven",
+    )
+    ui_color = "#e0f0ff"
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        path_conn_id: str | None = None,
+        contact_type: str = "users",
+        customerly_conn_id: str = CustomerlyHook.default_conn_name,
+        mode: str = "snapshot",
+        snapshot_date: str = "{{ data_interval_end | default(dag_run.run_after, true) | ds }}",
+        columns: Sequence[str] | None = None,
+        attributes: Mapping[str, str] | None = None,
+        drop_columns: Sequence[str] = (),
+        hash_columns: Sequence[str] = (),
+        min_rows: int | str = 0,
+        max_shrink: float | str | None = None,
+        on_unproven: str = "fail",
+        page_size: int | None = None,
+        max_concurrency: int | None = None,
+        compression: str = "zstd",
+        row_group_size: int = 131_072,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.path_conn_id = path_conn_id
+        self.contact_type = contact_type
+        self.customerly_conn_id = customerly_conn_id
+        self.mode = mode
+        self.snapshot_date = snapshot_date
+        self.columns = columns
+        self.attributes = attributes
+        self.drop_columns = drop_columns
+        self.hash_columns = hash_columns
+        self.min_rows = min_rows
+        self.max_shrink = max_shrink
+        self.on_unproven = on_unproven
+        self.page_size = page_size
+        self.max_concurrency = max_concurrency
+        self.compression = compression
+        self.row_group_size = row_group_size
+
+    @cached_property
+    def hook(self) -> CustomerlyHook:
+        """The hook; its client is made at first use."""
+        return CustomerlyHook(
+            self.customerly_conn_id, page_size=self.page_size, max_concurrency=self.max_concurrency
+        )
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Export the contacts and return what came of it."""
+        with fail_at_once(ValueError):
+            arguments = self._arguments()
+            location = Location.of(ObjectStoragePath(arguments.path, conn_id=arguments.path_conn_id))
+            location.check_writable()
+            client = self.hook.client
+        with fail_at_once(), client:
+            result = export_snapshot(client, location, arguments)
+        self._tell_outlets(context, result)
+        return result
+
+    def on_kill(self) -> None:
+        """Give up waiting for requests, so that the export ends and cleans up."""
+        self.hook.client.cancel()
+
+    def _arguments(self) -> ExportArguments:
+        return check_arguments(**{name: getattr(self, name) for name in ExportArguments.__struct_fields__})
+
+    def _tell_outlets(self, context: Context, result: dict[str, Any]) -> None:
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra.update(result)
