@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ID_BITS = 64
 _ID_MASK = (1 << _ID_BITS) - 1
-_KEPT_JSON = 50_000
+_KEPT_JSON = 50_000  # about 75 MB
 
 
 class Table:
@@ -118,9 +118,8 @@ class Table:
             text = json_bytes(own)
         else:
             text = self._seeded.json(self.contact_type, contact_id, self.stamps[contact_id])
-        if len(self._json) >= _KEPT_JSON:
-            self._json.clear()
-        self._json[contact_id] = text
+        if len(self._json) < _KEPT_JSON:
+            self._json[contact_id] = text
         return text
 
     def _position(self, stamp: int) -> int:
