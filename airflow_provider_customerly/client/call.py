@@ -102,11 +102,7 @@ class Call(Generic[T]):
     def _try(self) -> T:
         this_round = self._pace.acquire(self._cancelled)
         if this_round is None:
-            raise CustomerlyUnavailable(
-                "stopped before an answer came: the client was cancelled",
-                request=str(self._request),
-                advice="Look for the failure that led to this, then try again.",
-            )
+            raise self._stopped()
         distress = False
         self._counters.count(retry=self._tries > 0)
         self._tries += 1
@@ -153,11 +149,19 @@ class Call(Generic[T]):
         )
 
     def _give_up(self, state: tenacity.RetryCallState) -> T:
+        if self._cancelled.is_set():
+            raise self._stopped()
         error = _last_error(state)
-        if self._tries:
-            tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
-            error.args = (f"{error} Given up after {tries} over {self._failing_for():.0f} s.",)
+        tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
+        error.args = (f"{error} Given up after {tries} over {self._failing_for():.0f} s.",)
         raise error
+
+    def _stopped(self) -> CustomerlyUnavailable:
+        return CustomerlyUnavailable(
+            "stopped before a good answer came, because the client was cancelled",
+            request=str(self._request),
+            advice="Look for the failure that led to this, then try again.",
+        )
 
 
 def _log_wait(state: tenacity.RetryCallState) -> None:

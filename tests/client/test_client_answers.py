@@ -1,0 +1,266 @@
+"""Every kind of answer, and what the caller is told to do about it."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import socket
+import ssl
+import threading
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from scripted_server import Reply, ScriptedServer
+
+from airflow_provider_customerly.client import (
+    Client,
+    CustomerlyAuthError,
+    CustomerlyError,
+    CustomerlyNotFound,
+    CustomerlyProtocolError,
+    CustomerlyRateLimited,
+    CustomerlyRequestError,
+    CustomerlyUnavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TOKEN = "s3cr3t-t0ken"
+HTML = b"<html><title>nginx</title></html>"
+PERMANENT = (CustomerlyAuthError, CustomerlyRequestError)
+
+
+@pytest.fixture
+def tls_url(tmp_path: Path) -> Iterator[str]:
+    """A server whose certificate nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
+    file = tmp_path / "server.pem"
+    file.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password) + certificate.public_bytes(pem)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    with ScriptedServer(Reply(body={"data": []}), tls=context) as server:
+        yield server.url
+
+
+def error(message: object) -> dict[str, object]:
+    return {"error": {"message": message, "code": 0}}
+
+
+def fail(*replies: Reply, budget: float = 0.0, timeout: float = 5.0) -> tuple[CustomerlyError, int]:
+    """Ask once; return what was raised and how many requests that took."""
+    with (
+        ScriptedServer(*replies) as server,
+        Client(TOKEN, server.url, retry_budget=budget, timeout=timeout) as client,
+    ):
+        with pytest.raises(CustomerlyError) as caught:
+            client.fetch_page("users", 3, 50)
+        return caught.value, len(server.seen)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (500, error("Access token not found."), CustomerlyAuthError),
+        (500, error("You must provide a valid header Authorization: Bearer <TOKEN>"), CustomerlyAuthError),
+        (200, error("access TOKEN expired"), CustomerlyAuthError),
+        (400, {"error": "Invalid token"}, CustomerlyAuthError),
+        (401, error("no"), CustomerlyAuthError),
+        (403, HTML, CustomerlyAuthError),
+        (500, error("User doesn't exist"), CustomerlyNotFound),
+        (200, error("User doesn't exist"), CustomerlyNotFound),
+        (404, error("nothing here"), CustomerlyNotFound),
+        (404, HTML, CustomerlyRequestError),
+        (404, {"message": "no route"}, CustomerlyRequestError),
+        (400, error("per_page is wrong"), CustomerlyRequestError),
+        (413, HTML, CustomerlyRequestError),
+        (422, b"", CustomerlyRequestError),
+        (429, error("slow down"), CustomerlyRateLimited),
+        (429, HTML, CustomerlyRateLimited),
+        (408, b"", CustomerlyUnavailable),
+        (500, error("Internal server error"), CustomerlyUnavailable),
+        (502, HTML, CustomerlyUnavailable),
+        (503, b"", CustomerlyUnavailable),
+        (200, error("Something went wrong"), CustomerlyUnavailable),
+        (200, {"error": {"code": 7}, "data": {"users": []}}, CustomerlyUnavailable),
+        (200, HTML, CustomerlyProtocolError),
+        (200, b"", CustomerlyProtocolError),
+        (200, b'{"data":{"users":[{"a":1}', CustomerlyProtocolError),
+        (200, b'{"data":{"users":[{"a":"\xff"}]}}', CustomerlyProtocolError),
+        (200, {"dat": []}, CustomerlyProtocolError),
+        (200, [], CustomerlyProtocolError),
+        (200, {"data": {"users": 7}}, CustomerlyProtocolError),
+        (200, {"data": {"people": []}}, CustomerlyProtocolError),
+        (200, {"data": [1]}, CustomerlyProtocolError),
+        (200, {"data": "x"}, CustomerlyProtocolError),
+    ],
+)
+def test_answer_means(status: int, body: object, kind: type[CustomerlyError]) -> None:
+    failure, requests = fail(Reply(status, body), budget=30 if issubclass(kind, PERMANENT) else 0)
+    assert type(failure) is kind
+    assert requests == 1
+    assert str(failure).startswith("GET /users/list page=3: ")
+    assert failure.request == "GET /users/list page=3"
+    assert TOKEN not in str(failure)
+    if kind is not CustomerlyProtocolError:
+        assert failure.status == status
+        assert f"HTTP {status}" in str(failure)
+
+
+@pytest.mark.parametrize(
+    "data", [{"users": []}, {"users": {}}, {"users": None}, [], {}, None], ids=lambda data: str(data)
+)
+@pytest.mark.parametrize("no_error", [{}, {"error": None}, {"error": []}], ids=str)
+def test_empty_maps_and_lists_are_an_empty_page(data: object, no_error: dict[str, object]) -> None:
+    with (
+        ScriptedServer(Reply(body={"data": data, **no_error})) as server,
+        Client(TOKEN, server.url) as client,
+    ):
+        assert bytes(client.fetch_page("users", 0, 50)) == b"[]"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_body_arrives_whole_and_the_connection_is_used_again(chunked: bool, compressed: bool) -> None:
+    rows = b"[" + b",".join(b'{"crmhero_user_id":%d}' % i for i in range(40_000)) + b"]"
+    body = b'{"data":{"users":' + rows + b"}}"
+    headers = {"Content-Encoding": "gzip"} if compressed else {}
+    reply = Reply(
+        body=gzip.compress(body) if compressed else body, headers=headers, chunked=chunked, pieces=3
+    )
+    with ScriptedServer(reply) as server, Client(TOKEN, server.url) as client:
+        assert bytes(client.fetch_page("users", 0, 100)) == rows
+        assert bytes(client.fetch_page("users", 1, 100)) == rows
+        assert len({seen.connection for seen in server.seen}) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(body={"data": {"users": []}}, cut=5),
+        Reply(body={"data": {"users": []}}, cut=1, chunked=True),
+        Reply(body=gzip.compress(b'{"data":{"users":[]}}')[:-12], headers={"Content-Encoding": "gzip"}),
+        Reply(body=b"not gzip", headers={"Content-Encoding": "gzip"}),
+    ],
+    ids=["cut", "cut chunks", "cut gzip", "broken gzip"],
+)
+def test_cut_body_is_tried_again(reply: Reply) -> None:
+    good = Reply(body={"data": {"users": [1]}})
+    with ScriptedServer(reply, good) as server, Client(TOKEN, server.url) as client:
+        assert bytes(client.fetch_page("users", 0, 50)) == b"[1]"
+        assert (client.requests_sent, client.retries) == (2, 1)
+    failure, _ = fail(reply)
+    assert type(failure) is CustomerlyProtocolError
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirect_is_not_followed(status: int) -> None:
+    with ScriptedServer(Reply(body={"data": {"users": []}})) as elsewhere:
+        failure, requests = fail(
+            Reply(status, headers={"Location": f"{elsewhere.url}/users/list"}), budget=30
+        )
+        assert type(failure) is CustomerlyRequestError
+        assert "host" in str(failure)
+        assert requests == 1
+        assert elsewhere.seen == []
+
+
+def test_no_cookie_is_kept() -> None:
+    reply = Reply(body={"data": {"users": []}}, headers={"Set-Cookie": "PHPSESSID=abc; Path=/"})
+    with ScriptedServer(reply) as server, Client(TOKEN, server.url) as client:
+        client.check()
+        client.check()
+        assert "Cookie" not in server.seen[1].headers
+
+
+def test_connection_lost_without_an_answer() -> None:
+    failure, _ = fail(Reply(hang_up=True))
+    assert type(failure) is CustomerlyUnavailable
+    assert failure.status is None
+
+
+def test_nothing_listens() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        client = Client(TOKEN, f"http://127.0.0.1:{unused.getsockname()[1]}/v1", retry_budget=0)
+        with pytest.raises(CustomerlyUnavailable, match="Connection refused") as caught:
+            client.get_contact("users", email="ada@northwind.test")
+    assert "northwind" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_silent_server() -> None:
+    release = threading.Event()
+    failure, _ = fail(Reply(hold=release), timeout=0.2)
+    release.set()
+    assert type(failure) is CustomerlyUnavailable
+    assert "in time" in str(failure)
+
+
+def test_dripping_answer_is_given_up() -> None:
+    body = {"data": {"users": ["x" * 1000]}}
+    failure, _ = fail(Reply(body=body, pieces=1000, pause=0.05), timeout=0.2)
+    assert type(failure) is CustomerlyUnavailable
+    assert "in time" in str(failure)
+
+
+def test_certificate_that_cannot_be_checked_is_permanent(tls_url: str) -> None:
+    client = Client(TOKEN, tls_url, retry_budget=30)
+    with pytest.raises(CustomerlyRequestError, match="certificate"):
+        client.check()
+    assert client.requests_sent == 1
+
+
+def test_plain_http_behind_an_https_address_is_unavailable() -> None:
+    with ScriptedServer(Reply(body={"data": {"users": []}})) as server:
+        client = Client(TOKEN, server.url.replace("http://", "https://"), retry_budget=0)
+        with pytest.raises(CustomerlyUnavailable):
+            client.check()
+
+
+def test_vendor_message_is_redacted_and_capped() -> None:
+    words = f"ada.byrne+x@northwind.test ada%40northwind.test key {TOKEN[:4]}\n" + "x" * 10_000
+    failure, _ = fail(Reply(400, error(words)), budget=30)
+    assert failure.vendor_message is not None
+    assert failure.vendor_message.startswith("<email> <email> key")
+    assert "northwind" not in str(failure)
+    assert len(str(failure)) < 500
+
+
+def test_token_that_the_server_repeats_is_not_shown() -> None:
+    failure, _ = fail(Reply(400, error(f"bad credential {TOKEN}!")))
+    assert failure.vendor_message == "bad credential <token>!"
+
+
+def test_unknown_error_shape_is_quoted() -> None:
+    failure, _ = fail(Reply(400, {"error": ["a", {"b": 1}]}))
+    assert failure.vendor_message == '["a",{"b":1}]'
+
+
+def test_errors_survive_pickling() -> None:
+    failure, _ = fail(Reply(429, error("slow down"), headers={"Retry-After": "7"}))
+    copy = pickle.loads(pickle.dumps(failure))
+    assert type(copy) is CustomerlyRateLimited
+    assert str(copy) == str(failure)
+    assert (copy.status, copy.vendor_message, copy.request, copy.retry_after) == (
+        429, "slow down", "GET /users/list page=3", 7.0,
+    )  # fmt: skip

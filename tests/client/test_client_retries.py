@@ -1,0 +1,224 @@
+"""What is tried again, how often, how long, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+import tenacity
+from scripted_server import Reply, ScriptedServer
+
+from airflow_provider_customerly.client import (
+    Client,
+    CustomerlyError,
+    CustomerlyNotFound,
+    CustomerlyProtocolError,
+    CustomerlyRateLimited,
+    CustomerlyUnavailable,
+    call,
+)
+from airflow_provider_customerly.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GOOD = Reply(body={"data": ["vip"]})
+DOWN = Reply(503, b"<html>down</html>")
+EXPLAINED = Reply(500, {"error": {"message": "Internal server error"}})
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count tries without waiting for them."""
+    monkeypatch.setattr(call, "_backoff", tenacity.wait_none())
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with Emulator(users=50, leads=10) as running:
+        yield running
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Iterator[Client]:
+    emulator.faults.clear()
+    with Client(emulator.token, emulator.url) as client:
+        yield client
+
+
+@pytest.mark.usefixtures("no_backoff")
+@pytest.mark.parametrize("fault", ["429-bare", "500", "502", "503", "reset", "cut", "html", "error200"])
+def test_passing_fault_is_not_seen(emulator: Emulator, client: Client, fault: str) -> None:
+    emulator.faults.plan([fault, fault])
+    assert bytes(client.fetch_page("users", 0, 50)).count(b"crmhero_user_id") == 50
+    assert (client.requests_sent, client.retries) == (3, 2)
+    assert emulator.faults.injected[fault] == 2
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry-After": "1"},
+        {"Retry-After": "Wed, 21 Oct 2015 07:28:01 GMT", "Date": "Wed, 21 Oct 2015 07:28:00 GMT"},
+    ],
+    ids=["seconds", "date"],
+)
+@pytest.mark.usefixtures("no_backoff")
+def test_retry_after_is_honoured(headers: dict[str, str]) -> None:
+    with ScriptedServer(Reply(429, headers=headers), GOOD) as server, Client("tok", server.url) as client:
+        assert client.list_tags() == ["vip"]
+        first, second = server.seen
+        assert second.at - first.at > 0.95
+
+
+@pytest.mark.usefixtures("no_backoff")
+@pytest.mark.parametrize("value", ["soon", "-5", "Wed, 99 Oct 2015", "0", ""])
+def test_useless_retry_after_is_ignored(value: str) -> None:
+    refusal = Reply(429, headers={"Retry-After": value})
+    with ScriptedServer(refusal, GOOD) as server, Client("tok", server.url) as client:
+        assert client.list_tags() == ["vip"]
+
+
+def test_retry_after_beyond_the_budget_is_cut_to_it() -> None:
+    refusal = Reply(429, headers={"Retry-After": "3600"})
+    with ScriptedServer(refusal) as server, Client("tok", server.url, retry_budget=0.3) as client:
+        with pytest.raises(CustomerlyRateLimited, match="Given up after 2 tries") as caught:
+            client.list_tags()
+        assert len(server.seen) == 2
+    assert caught.value.retry_after == 3600
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"), [(DOWN, CustomerlyUnavailable), (Reply(body=b"<html>"), CustomerlyProtocolError)]
+)
+def test_tries_end_with_the_budget(reply: Reply, kind: type[CustomerlyError]) -> None:
+    with ScriptedServer(reply) as server, Client("tok", server.url, retry_budget=1.0) as client:
+        with pytest.raises(kind) as caught:
+            client.list_tags()
+        tries = len(server.seen)
+        assert tries > 1
+        assert server.seen[-1].at - server.seen[0].at > 0.9
+    assert f"Given up after {tries} tries over " in str(caught.value)
+    assert (client.requests_sent, client.retries) == (tries, tries - 1)
+
+
+@pytest.mark.usefixtures("no_backoff")
+@pytest.mark.parametrize("status", [200, 500])
+def test_failure_that_explains_itself_is_tried_five_times(status: int) -> None:
+    with ScriptedServer(Reply(status, EXPLAINED.body)) as server, Client("tok", server.url) as client:
+        with pytest.raises(CustomerlyUnavailable) as caught:
+            client.list_tags()
+        assert len(server.seen) == 5
+    assert (caught.value.status, caught.value.vendor_message) == (status, "Internal server error")
+
+
+@pytest.mark.usefixtures("no_backoff")
+def test_outages_do_not_use_up_the_tries_of_explained_failures() -> None:
+    replies = [EXPLAINED, DOWN, EXPLAINED, DOWN, DOWN, EXPLAINED, DOWN, EXPLAINED, GOOD]
+    with ScriptedServer(*replies) as server, Client("tok", server.url) as client:
+        assert client.list_tags() == ["vip"]
+
+
+@pytest.mark.usefixtures("no_backoff")
+def test_delete_whose_answer_was_lost_counts_as_done(emulator: Emulator, client: Client) -> None:
+    client.upsert_contacts("users", [{"email": "gone@northwind.test"}])
+    emulator.faults.plan(["reset_after"])
+    client.delete_contact("users", email="gone@northwind.test")
+    with pytest.raises(CustomerlyNotFound):
+        client.get_contact("users", email="gone@northwind.test")
+
+
+@pytest.mark.usefixtures("no_backoff")
+def test_delete_of_nobody_is_not_found_even_after_a_refusal(emulator: Emulator, client: Client) -> None:
+    emulator.faults.plan(["429-bare"])
+    with pytest.raises(CustomerlyNotFound):
+        client.delete_contact("users", email="nobody@northwind.test")
+
+
+@pytest.mark.usefixtures("no_backoff")
+def test_write_whose_answer_was_lost_is_sent_again(emulator: Emulator, client: Client) -> None:
+    emulator.faults.plan(["reset_after"])
+    answer = client.upsert_contacts("users", [{"email": "twice@northwind.test", "name": "Ada"}])
+    assert answer["inserted"] == 1
+    assert client.retries == 1
+    assert client.get_contact("users", email="twice@northwind.test")["name"] == "Ada"
+
+
+def test_round_trip_of_the_small_calls(emulator: Emulator, client: Client) -> None:
+    who = {"email": "plus+sign@northwind.test"}
+    client.upsert_contacts("users", [{**who, "user_id": "u 1", "attributes": {"plan": "pro"}}])
+    client.add_user_attributes("u 1", {"seats": 3})
+    client.add_user_to_company("c1", company_name="Northwind", user_id="u 1")
+    client.add_company_attributes("c1", {"size": 7})
+    client.tag("vip", users=[who])
+    assert "vip" in client.list_tags()
+    contact = client.get_contact("users", user_id="u 1")
+    assert contact["email"] == who["email"]
+    assert contact == client.get_contact("users", **who)
+    client.untag("vip", users=[who])
+    client.delete_tag("vip")
+    assert "vip" not in client.list_tags()
+    client.unsubscribe_user("u 1")
+    assert client.get_contact("users", **who)["unsubscribe"] == 1
+    client.delete_contact("users", **who)
+    assert {"account_id", "email"} <= set(client.list_accounts()[0])
+    assert client.list_knowledge_collections()
+    assert client.list_knowledge_articles()
+    assert client.retries == 0
+
+
+def test_cancel_ends_a_wait_for_the_next_try() -> None:
+    with ScriptedServer(Reply(503, headers={"Retry-After": "60"})) as server:
+        client = Client("tok", server.url)
+        with ThreadPoolExecutor(1) as pool:
+            (failure,) = cancelled([pool.submit(client.list_tags)], client, server)
+        assert "cancelled" in str(failure)
+        assert len(server.seen) == 1
+
+
+def test_cancel_ends_a_wait_for_a_turn() -> None:
+    release = threading.Event()
+    with ScriptedServer(Reply(body=GOOD.body, hold=release)) as server, ThreadPoolExecutor(3) as pool:
+        client = Client("tok", server.url, max_concurrency=1)
+        calls = [pool.submit(client.list_tags) for _ in range(3)]
+        assert len(cancelled(calls, client, server)) == 2
+        release.set()
+        assert [call.result() for call in calls if not call.exception()] == [["vip"]]
+        assert len(server.seen) == 1
+
+
+def test_cancel_ends_a_wait_for_the_rate() -> None:
+    with ScriptedServer(GOOD) as server, ThreadPoolExecutor(3) as pool:
+        client = Client("tok", server.url, requests_per_second=0.01)
+        calls = [pool.submit(client.list_tags) for _ in range(3)]
+        assert len(cancelled(calls, client, server)) == 2
+        assert len(server.seen) == 1
+
+
+def test_calls_after_a_cancel_work() -> None:
+    with ScriptedServer(GOOD) as server, Client("tok", server.url) as client:
+        client.cancel()
+        assert client.list_tags() == ["vip"]
+
+
+def cancelled(
+    calls: list[Future[list[str]]], client: Client, server: ScriptedServer
+) -> list[CustomerlyUnavailable]:
+    """Once a request has come in, cancel until every call has failed but one that may still be under way."""
+    wanted = max(1, len(calls) - 1)
+    failures: list[CustomerlyUnavailable] = []
+    give_up = time.monotonic() + 20
+    while len(failures) < wanted:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+        if server.seen:
+            client.cancel()
+        failures = [
+            error
+            for call in calls
+            if call.done() and isinstance(error := call.exception(), CustomerlyUnavailable)
+        ]
+    return failures
