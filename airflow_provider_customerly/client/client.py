@@ -167,27 +167,15 @@ class Client:
 
         :raises CustomerlyNotFound: there is none, and no earlier try of this call can have deleted it.
         """
-        call = self._call(
-            endpoints.about_contact("DELETE", contact_type, email, user_id), endpoints.read_anything
-        )
-        try:
-            call.run()
-        except CustomerlyNotFound:
-            if not call.may_have_been_done:
-                raise
+        self._delete(endpoints.about_contact("DELETE", contact_type, email, user_id))
 
     def unsubscribe_user(self, user_id: str | int) -> None:
         """Unsubscribe a user (the endpoint is known second-hand; which of the ids it takes is not known)."""
-        self._run(
-            endpoints.write("POST", "/users/unsubscribe/{user_id}", {}, user_id), endpoints.read_anything
-        )
+        self._post("/users/unsubscribe/{user_id}", {}, user_id)
 
     def add_user_attributes(self, user_id: str | int, attributes: Mapping[str, Any]) -> None:
         """Merge attributes into a user's (the endpoint is known second-hand)."""
-        body = {"attributes": dict(attributes)}
-        self._run(
-            endpoints.write("POST", "/users/add-attributes/{user_id}", body, user_id), endpoints.read_anything
-        )
+        self._post("/users/add-attributes/{user_id}", {"attributes": dict(attributes)}, user_id)
 
     def add_user_to_company(
         self,
@@ -212,7 +200,7 @@ class Client:
             "company_attributes": None if company_attributes is None else dict(company_attributes),
         }
         body = {name: value for name, value in (company | user).items() if value is not None}
-        self._run(endpoints.write("POST", "/users/add-to-company", body), endpoints.read_anything)
+        self._post("/users/add-to-company", body)
 
     def add_company_attributes(
         self, company_id: str | int, attributes: Mapping[str, Any], *, company_name: str | None = None
@@ -221,10 +209,7 @@ class Client:
         body: dict[str, Any] = {"attributes": dict(attributes)}
         if company_name is not None:
             body["company_name"] = company_name
-        self._run(
-            endpoints.write("POST", "/company/add-attributes/{company_id}", body, company_id),
-            endpoints.read_anything,
-        )
+        self._post("/company/add-attributes/{company_id}", body, company_id)
 
     def list_tags(self) -> list[str]:
         """List the project's tags (the endpoint is known second-hand, as are the other tag calls)."""
@@ -244,7 +229,7 @@ class Client:
 
     def delete_tag(self, tag: str) -> None:
         """Remove a tag everywhere."""
-        self._run(endpoints.write("DELETE", "/tags", {"tag": tag}), endpoints.read_anything)
+        self._delete(endpoints.write("DELETE", "/tags", {"tag": tag}))
 
     def list_accounts(self) -> list[dict[str, Any]]:
         """List the teammates of the project (the endpoint is known second-hand)."""
@@ -264,15 +249,21 @@ class Client:
     def _tag(
         self, tag: str, users: Sequence[Mapping[str, Any]], leads: Sequence[Mapping[str, Any]], *, untag: bool
     ) -> None:
-        body = {
-            "tag": tag,
-            "untag": untag,
-            "users": [dict(u) for u in users],
-            "leads": [dict(c) for c in leads],
-        }
         if not users and not leads:
             raise ValueError("Give at least one user or lead.")
-        self._run(endpoints.write("POST", "/tags", body), endpoints.read_anything)
+        contacts = {"users": [dict(user) for user in users], "leads": [dict(lead) for lead in leads]}
+        self._post("/tags", {"tag": tag, "untag": untag, **contacts})
+
+    def _post(self, path: str, body: Mapping[str, Any], id: str | int | None = None) -> None:
+        self._run(endpoints.write("POST", path, body, id), endpoints.read_anything)
+
+    def _delete(self, request: Request) -> None:
+        call = self._call(request, endpoints.read_anything)
+        try:
+            call.run()
+        except CustomerlyNotFound:
+            if not call.may_have_been_done:
+                raise
 
     def _run(self, request: Request, read: Callable[[msgspec.Raw], T]) -> T:
         return self._call(request, read).run()
