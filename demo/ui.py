@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ def main() -> None:
     with emulator() as connection:
         environment = airflow_environment(
             **connection,
+            AIRFLOW__API__HOST="127.0.0.1",
             AIRFLOW__API__PORT=str(port),
             AIRFLOW__API__BASE_URL=f"http://localhost:{port}",
             AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
@@ -63,23 +65,11 @@ def _answers(port: int, airflow: subprocess.Popen[bytes]) -> bool:
 
 
 def _interrupt_group(airflow: subprocess.Popen[bytes]) -> None:
-    for number, patience in ((signal.SIGINT, 30), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
-        if not _signal_group(airflow, number):
-            return
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            airflow.poll()
-            if not _signal_group(airflow, 0):
-                return
-            time.sleep(0.2)
-
-
-def _signal_group(airflow: subprocess.Popen[bytes], number: int) -> bool:
-    try:
-        os.killpg(airflow.pid, number)
-    except ProcessLookupError:
-        return False
-    return True
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(airflow.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            airflow.wait(timeout=15)
+        os.killpg(airflow.pid, signal.SIGKILL)
 
 
 def _stop(*_: object) -> None:

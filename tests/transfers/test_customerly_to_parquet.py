@@ -1,0 +1,211 @@
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.sdk import Asset, AssetAlias
+
+from airflow_provider_customerly.client import CustomerlyUnavailable
+from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.export import contact_schema, read_contacts
+from airflow_provider_customerly.transfers.customerly_to_parquet import CustomerlyToParquetOperator
+
+TOKEN = "tok-91c0de"
+Connect = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def shared_emulator() -> Iterator[Emulator]:
+    with Emulator(users=430, leads=60, token=TOKEN) as running:
+        yield running
+
+
+@pytest.fixture
+def emulator(shared_emulator: Emulator) -> Emulator:
+    shared_emulator.service.stats.reset()
+    return shared_emulator
+
+
+@pytest.fixture(autouse=True)
+def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Define the connection `customerly_default`: to the emulator, unless fields are given."""
+
+    def define(**fields: Any) -> None:
+        fields = {"conn_type": "customerly", "password": TOKEN, "host": emulator.url, **fields}
+        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMERLY_DEFAULT", json.dumps(fields))
+
+    define()
+    return define
+
+
+def operator(path: Path, **arguments: Any) -> CustomerlyToParquetOperator:
+    return CustomerlyToParquetOperator(
+        **{"task_id": "export", "path": str(path), "snapshot_date": "2026-11-23", **arguments}
+    )
+
+
+def emails(emulator: Emulator, contact_type: Any) -> set[str | None]:
+    page, found = 0, set()
+    while rows := emulator.store.page(contact_type, page, 100, "last_update", "asc"):
+        found |= {json.loads(row)["email"] for row in rows}
+        page += 1
+    return found
+
+
+@pytest.mark.parametrize(("contact_type", "count"), [("users", 430), ("leads", 60)])
+def test_exports_every_contact(emulator: Emulator, tmp_path: Path, contact_type: str, count: int) -> None:
+    result = operator(tmp_path, contact_type=contact_type).execute({})
+    table = read_contacts(str(tmp_path), contact_type).to_table()
+    assert result["rows"] == table.num_rows == count
+    assert result["verdict"] == "complete"
+    assert table.schema.equals(contact_schema(contact_type))
+    assert set(table["email"].to_pylist()) == emails(emulator, contact_type)
+    assert (tmp_path / contact_type / "snapshot_date=2026-11-23").is_dir()
+
+
+def test_result_is_small_and_holds_no_personal_data(emulator: Emulator, tmp_path: Path) -> None:
+    text = json.dumps(operator(tmp_path).execute({}))
+    assert len(text) < 4000
+    assert "@" not in text
+    assert TOKEN not in text
+
+
+def test_result_goes_into_the_event_of_each_asset(tmp_path: Path) -> None:
+    class Event:
+        def __init__(self) -> None:
+            self.extra: dict[str, Any] = {}
+
+    one, two, alias = Asset(name="one"), Asset(name="two"), AssetAlias(name="alias")
+    events = {one: Event(), two: Event()}
+    result = operator(tmp_path, outlets=[one, two, alias]).execute({"outlet_events": events})
+    assert events[one].extra == events[two].extra == result
+
+
+def test_numbers_from_templates_come_as_text(tmp_path: Path) -> None:
+    assert operator(tmp_path, min_rows="430", max_shrink="0.5").execute({})["rows"] == 430
+
+
+def test_columns_can_be_chosen_dropped_and_hashed(
+    connect: Connect, emulator: Emulator, tmp_path: Path
+) -> None:
+    connect(extra={"hash_secret": "pepper"})
+    columns = ["crmhero_user_id", "email", "name", "last_update"]
+    operator(tmp_path, columns=columns, drop_columns=["name"], hash_columns=["email"]).execute({})
+    table = read_contacts(str(tmp_path), "users").to_table()
+    assert table.column_names == ["crmhero_user_id", "email", "last_update"]
+    hashes = {text for text in table["email"].to_pylist() if text}
+    assert {len(text) for text in hashes} == {64}
+    assert len(hashes) == len(emails(emulator, "users") - {None})
+
+
+def test_log_tells_progress_and_no_personal_data(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        operator(tmp_path).execute({})
+    assert "430" in caplog.text
+    assert TOKEN not in caplog.text
+    assert not [email for email in emails(emulator, "users") if email and email in caplog.text]
+
+
+def test_failed_guard_keeps_the_last_export(emulator: Emulator, tmp_path: Path) -> None:
+    operator(tmp_path).execute({})
+    with pytest.raises(Exception, match="min_rows"):
+        operator(tmp_path, snapshot_date="2026-11-24", min_rows=431).execute({})
+    assert read_contacts(str(tmp_path), "users").count_rows() == 430
+    assert not list(tmp_path.glob("users/snapshot_date=2026-11-24/*"))
+
+
+def test_unknown_token_is_asked_for_once(connect: Connect, emulator: Emulator, tmp_path: Path) -> None:
+    connect(password="revoked-77")
+    with pytest.raises(AirflowFailException, match="Create a new access token") as error:
+        operator(tmp_path).execute({})
+    assert "revoked-77" not in str(error.value)
+    assert emulator.stats()["by_request"] == {"GET /users/list": 1}
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_outage_is_left_to_airflows_retries(connect: Connect, tmp_path: Path) -> None:
+    connect(host="http://127.0.0.1:9/v1", extra={"retry_budget": 0})
+    with pytest.raises(CustomerlyUnavailable):
+        operator(tmp_path).execute({})
+
+
+BAD_ARGUMENTS = [
+    ({"path": ""}, "path must not be blank"),
+    ({"path": " \n"}, "path must not be blank"),
+    ({"path": "nosuchscheme://bucket/crm"}, "nosuchscheme"),
+    ({"path": "/proc/no/such/place"}, "Cannot write to /proc/no/such/place"),
+    ({"contact_type": "companies"}, "contact_type"),
+    ({"mode": "incremental"}, "mode"),
+    ({"snapshot_date": "yesterday"}, "snapshot_date must be a day"),
+    ({"snapshot_date": "2026-02-30"}, "snapshot_date must be a day"),
+    ({"snapshot_date": ""}, "snapshot_date must be a day"),
+    ({"columns": ["crmhero_user_id", "e-mail"]}, "e-mail"),
+    ({"columns": "email"}, "columns"),
+    ({"attributes": {"plan": "text"}}, "plan"),
+    ({"attributes": ["plan"]}, "attributes"),
+    ({"attributes": {"email": "string"}}, "email"),
+    ({"drop_columns": ["e-mail"]}, "e-mail"),
+    ({"hash_columns": ["e-mail"]}, "e-mail"),
+    ({"hash_columns": ["email"]}, "hash_secret"),
+    ({"min_rows": -1}, "min_rows"),
+    ({"min_rows": "many"}, "min_rows"),
+    ({"max_shrink": 1.5}, "max_shrink must be a share"),
+    ({"max_shrink": "half"}, "max_shrink must be a share"),
+    ({"on_unproven": "ignore"}, "on_unproven"),
+    ({"page_size": 10}, "page_size"),
+    ({"page_size": 101}, "page_size"),
+    ({"max_concurrency": 0}, "max_concurrency"),
+    ({"compression": "rar"}, "compression"),
+    ({"row_group_size": 0}, "row_group_size"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), BAD_ARGUMENTS)
+def test_bad_argument_fails_at_once_and_before_the_first_request(
+    emulator: Emulator, tmp_path: Path, arguments: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=told):
+        operator(tmp_path, **arguments).execute({})
+    assert emulator.stats()["requests"] == 0
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+BAD_CONNECTIONS = [
+    ({"password": ""}, "no access token"),
+    ({"password": "two words"}, "access token holds white space"),
+    ({"host": "ftp://crm.example"}, "host"),
+    ({"host": "http://crm.example"}, "allow_insecure_http"),
+    ({"extra": {"page_size": 1000}}, "extra field 'page_size'"),
+    ({"extra": {"timeout": "soon"}}, "extra field 'timeout'"),
+    ({"extra": {"auth_header": "basic"}}, "extra field 'auth_header'"),
+    ({"extra": "[]x"}, "not a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("fields", "told"), BAD_CONNECTIONS)
+def test_bad_connection_fails_at_once_and_names_itself(
+    connect: Connect, emulator: Emulator, tmp_path: Path, fields: dict[str, Any], told: str
+) -> None:
+    connect(**fields)
+    with pytest.raises(AirflowFailException, match=f"'customerly_default'.*{told}"):
+        operator(tmp_path).execute({})
+    assert emulator.stats()["requests"] == 0
+
+
+def test_constructor_only_assigns() -> None:
+    task = CustomerlyToParquetOperator(
+        task_id="export", path="{{ params.path }}", min_rows="{{ params.rows }}"
+    )
+    assert (task.path, task.min_rows) == ("{{ params.path }}", "{{ params.rows }}")
+    with pytest.raises(TypeError):
+        CustomerlyToParquetOperator("export", "/data")  # type: ignore[misc]
+
+
+def test_no_secret_can_be_rendered() -> None:
+    fields = CustomerlyToParquetOperator.template_fields
+    assert not {name for name in fields if "secret" in name or "salt" in name or "token" in name}
