@@ -8,6 +8,7 @@ import airflow
 import jsonschema
 import msgspec
 import pytest
+from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_customerly.hooks.connection import Extra
 from airflow_provider_customerly.provider_info import get_provider_info
@@ -18,12 +19,12 @@ CONNECTION_TYPE = get_provider_info()["connection-types"][0]
 
 def form_at_api() -> dict[str, Any]:
     """What `GET /ui/connections/hook_meta` tells the browser about our connection type."""
-    hooks = pytest.importorskip("airflow.api_fastapi.core_api.services.ui.connections")
-    if not hasattr(hooks, "HookMetaService"):
-        pytest.skip("this Airflow has no form built from metadata")
-    form = next(
-        hook for hook in hooks.HookMetaService.hook_meta_data() if hook.connection_type == "customerly"
-    )
+    if not hasattr(ProvidersManager, "iter_connection_type_hook_ui_metadata"):
+        pytest.skip("this Airflow does not build the form from the provider's metadata")
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    forms = HookMetaService.hook_meta_data()
+    form = next(form for form in forms if form.connection_type == "customerly")
     content: dict[str, Any] = json.loads(form.model_dump_json(by_alias=True))
     return content
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from airflow.sdk import Connection
+from airflow.sdk import BaseHook, Connection
 
 from airflow_provider_customerly.hooks.connection import client_arguments, unknown_extra
 
@@ -12,12 +12,14 @@ PUBLIC = "https://api.customerly.io/v1"
 
 
 def from_uri(uri: str) -> Connection:
-    return Connection(conn_id="crm", uri=uri)
+    """The connection that Airflow makes of an environment variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_CRM", uri)
+        return BaseHook.get_connection("crm")
 
 
 def from_fields(**fields: Any) -> Connection:
-    fields = {"conn_type": "customerly", "password": "tok-123", **fields}
-    return Connection.from_json(json.dumps(fields), conn_id="crm")
+    return from_uri(json.dumps({"conn_type": "customerly", "password": "tok-123", **fields}))
 
 
 @pytest.mark.parametrize(
