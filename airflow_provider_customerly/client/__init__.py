@@ -1,5 +1,6 @@
 """The Customerly REST API as Python: typed failures, retries, pacing, and lists read without loss."""
 
+from airflow_provider_customerly.client.certificate import Certificate
 from airflow_provider_customerly.client.client import Client
 from airflow_provider_customerly.client.endpoints import CONTACT_TYPES, ContactType
 from airflow_provider_customerly.client.errors import (
@@ -11,9 +12,11 @@ from airflow_provider_customerly.client.errors import (
     CustomerlyRequestError,
     CustomerlyUnavailable,
 )
+from airflow_provider_customerly.client.reading import Reading
 
 __all__ = [
     "CONTACT_TYPES",
+    "Certificate",
     "Client",
     "ContactType",
     "CustomerlyAuthError",
@@ -23,4 +26,5 @@ __all__ = [
     "CustomerlyRateLimited",
     "CustomerlyRequestError",
     "CustomerlyUnavailable",
+    "Reading",
 ]

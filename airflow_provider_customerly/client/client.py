@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from airflow_provider_customerly.client import endpoints, settings
 from airflow_provider_customerly.client.call import Call, Counters
 from airflow_provider_customerly.client.errors import CustomerlyNotFound
 from airflow_provider_customerly.client.pacing import Pace
+from airflow_provider_customerly.client.reading import Reading
+from airflow_provider_customerly.client.records import RecordDecoder
 from airflow_provider_customerly.client.session import AuthHeader, Request, Session
+from airflow_provider_customerly.client.window import SMALLEST_USABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import msgspec
 
@@ -133,6 +137,27 @@ class Client:
         query = {"page": page, "per_page": per_page, "sort": sort, "sort_direction": sort_direction}
         request = endpoints.get(f"/{contact_type}/list", query, page=page)
         return self._run(request, endpoints.page_reader(contact_type))
+
+    def read_contacts(
+        self, contact_type: ContactType, fields: Iterable[str] = (), *, low: str | None = None, start: int = 0
+    ) -> Reading:
+        """Read a whole list while it moves, without losing a contact; nothing is asked for before iteration.
+
+        :param fields: names of record fields wanted as Python values; others come as JSON text.
+        :param low: only contacts with ``last_update`` (``YYYY-MM-DD HH:MM:SS``) at or after this.
+        :param start: position in the list where ``low`` is believed to be.
+        """
+        endpoints.check_contact_type(contact_type)
+        settings.check_range("page_size", self.page_size, SMALLEST_USABLE, LARGEST_PAGE)
+        return Reading(
+            partial(self.fetch_page, contact_type),
+            RecordDecoder(fields),
+            give_up=self.cancel,
+            low=low,
+            start=start,
+            page_size=self.page_size,
+            max_concurrency=self.max_concurrency,
+        )
 
     def get_contact(
         self, contact_type: ContactType, *, email: str | None = None, user_id: str | int | None = None

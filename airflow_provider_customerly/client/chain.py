@@ -1,0 +1,311 @@
+"""Chained windows: reads a list that moves while it is read, and proves that nothing was lost.
+
+This is the rule alone, without network or threads: `ask` says what to request next, `receive` takes an
+answer and gives back the rows that became certain. Answers may come in any order.
+
+The proof is by stamps, not by positions. A window shows every contact with a stamp between its first and
+its last row (see `Seen`), so the windows together show all of them once their stretches overlap without a
+gap: the *frontier* is the place up to which they do. Positions only serve to guess which window to ask for
+next; an update or a deletion moves rows up, and a guess that was too high leaves a gap, which is bridged
+from lower down.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import insort
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from airflow_provider_customerly.client.certificate import Certificate
+from airflow_provider_customerly.client.errors import CustomerlyProtocolError
+from airflow_provider_customerly.client.fold import Fold
+from airflow_provider_customerly.client.list_end import ListEnd
+from airflow_provider_customerly.client.seen import END, START, Mark, Seen
+from airflow_provider_customerly.client.tie import TieGroup
+from airflow_provider_customerly.client.window import SMALLEST_USABLE, Window, window_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_customerly.client.records import Record
+
+_BLANKS_FOR_EMPTY_LIST = 3
+_END_MOVES = 16
+_VAIN_ANSWERS = 60
+
+
+class Ticket(NamedTuple):
+    """A request that the chain waits for."""
+
+    number: int
+    purpose: Literal["next", "ahead", "behind", "tie"]
+    window: Window
+    links: int
+    """Windows linked when this was asked for."""
+
+
+class Chain:
+    """The state of one reading.
+
+    :param low: read only contacts with `last_update` at or after this text; all of them by default.
+    :param start: position to begin at, a guess of where `low` is.
+    :param largest: most rows a page may have, 20 to 100.
+    :param prefetch: how many windows may be asked for or kept beyond the frontier.
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        low: str | None = None,
+        start: int = 0,
+        largest: int = 100,
+        prefetch: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.certificate = Certificate(page_size=largest)
+        self.fold = Fold()
+        self.done = False
+        self._clock = clock
+        self._prefetch = prefetch
+        self._largest = largest
+        self._filled = 0  # largest page that the server filled: up to this size a short page is no clamp
+        self._floor: Mark = START if low is None else (low, 0)
+        self._frontier = self._floor
+        self._position = start  # where the first row behind the frontier is believed to be
+        self._planned = start  # position up to which windows were asked for
+        self._dry: int | None = None  # position at which a window ahead came back empty
+        self._slack = 1  # rows that neighbours overlap beyond the two they need, grown when links break
+        self._step = 0  # how far below `position` to look, grown while a gap is being bridged
+        self._blanks = 0
+        self._vain = 0
+        self._stuck_at: str | None = None
+        self._short_counts: set[int] = set()
+        self._ahead: list[Seen] = []
+        self._in_flight: dict[int, Ticket] = {}
+        self._tickets = 0
+        self._tie: TieGroup | None = None
+        self._end: ListEnd | None = None
+        self._reasons: list[str] = []
+        self._out: list[Record] = []
+
+    def ask(self) -> Ticket | None:
+        """Give the next request worth sending now; None to wait for answers (or until `done`)."""
+        wanted = None if self.done else self._wanted()
+        if wanted is None:
+            return None
+        self._tickets += 1
+        ticket = Ticket(self._tickets, *wanted, self.certificate.links)
+        self._in_flight[ticket.number] = ticket
+        if ticket.purpose in ("next", "ahead"):
+            self._planned = max(self._planned, ticket.window.reach)
+        return ticket
+
+    def receive(self, ticket: Ticket, rows: list[Record]) -> list[Record]:
+        """Take the answer to a request.
+
+        :return: rows that are certain now; a contact given out before may come again in a newer version.
+        :raises OrderBrokenError: the server does not sort by `last_update`.
+        :raises CustomerlyProtocolError: the server's answers do not lead through the list.
+        """
+        del self._in_flight[ticket.number]
+        if rows:
+            self._blanks = 0
+            self._take(ticket, Seen.of(ticket.window, rows, ticket.links))
+        else:
+            self._take_empty(ticket)
+        self.certificate.duplicates = self.fold.duplicates
+        given, self._out = self._out, []
+        return given
+
+    # what to ask for
+
+    def _wanted(self) -> tuple[Literal["next", "ahead", "behind", "tie"], Window] | None:
+        if self._tie is not None:
+            window = self._tie.ask()
+            return None if window is None else ("tie", window)
+        if self._end is not None:
+            window = self._end.ask(self._largest)
+            return None if window is None else ("behind", window)
+        if not self._is_next_under_way():
+            self._note_gap()
+            window = window_from(self._position - 1 - max(self._step, self._slack), self._largest)
+            return "next", window._replace(per_page=window.per_page - self._blanks)
+        window = window_from(self._planned - 2 - self._slack, self._largest)
+        room = min(self._prefetch, 2 * self.certificate.links + 1)
+        if len(self._in_flight) + len(self._ahead) >= room or (
+            self._dry is not None and window.offset >= self._dry
+        ):
+            return None
+        return "ahead", window
+
+    def _note_gap(self) -> None:
+        if self._ahead:
+            self.certificate.bridges += 1
+            if self._ahead[0].window.offset < self._position:
+                self._slack = min(2 * self._slack + 1, self._largest // 3)  # rows moved up in between
+
+    def _is_next_under_way(self) -> bool:
+        return any(
+            ticket.purpose == "next"
+            or (ticket.purpose == "ahead" and ticket.window.offset < self._position < ticket.window.reach)
+            for ticket in self._in_flight.values()
+        )
+
+    # what an answer tells
+
+    def _take(self, ticket: Ticket, seen: Seen) -> None:
+        self.certificate.windows += 1
+        if not seen.short:
+            self._filled = max(self._filled, seen.window.per_page)
+        if self._dry is not None and seen.end > self._dry:
+            self._dry = None
+        if ticket.purpose == "behind" and self._end is not None and self._end.is_asked_by(ticket.window):
+            self._end_was_wrong(self._end)
+        frontier = self._frontier
+        if ticket.purpose == "next" and seen.low > frontier:
+            self._look_lower(ticket.window)
+        if self._tie is not None:
+            self._take_tied(self._tie, ticket, seen)
+        if ticket.purpose != "tie" or seen.high > self._frontier:
+            insort(self._ahead, seen, key=lambda one: one.low)
+        while not self.done and self._ahead and self._ahead[0].low <= self._frontier:
+            self._link(self._ahead.pop(0))
+        if ticket.purpose == "next":
+            self._note_progress(moved=self._frontier > frontier)
+
+    def _take_empty(self, ticket: Ticket) -> None:
+        if ticket.purpose == "behind":
+            if self._end is not None and self._end.is_confirmed_by(ticket.window):
+                self._finish(self._end.tail)
+        elif ticket.purpose == "tie":
+            if self._tie is not None:
+                self._tie.receive(ticket.window, None)
+                self._close_tie(self._tie)
+        elif ticket.window.offset == 0:
+            self._blanks += 1
+            if self._blanks == _BLANKS_FOR_EMPTY_LIST:
+                self._finish([])
+        elif ticket.purpose == "ahead":
+            self._dry = min(ticket.window.offset, self._dry or ticket.window.offset)
+        else:
+            self.certificate.empty_answers += 1
+            self._look_lower(ticket.window)
+            self._note_progress(moved=False)
+
+    def _look_lower(self, window: Window) -> None:
+        """Rows have moved up since their positions were learned."""
+        self._position = min(self._position, window.offset)
+        self._step = 2 * self._step + 2
+
+    def _note_progress(self, *, moved: bool) -> None:
+        self._vain = 0 if moved or self._tie is not None or self._end is not None else self._vain + 1
+        if self._vain == _VAIN_ANSWERS:
+            raise CustomerlyProtocolError(
+                f"{_VAIN_ANSWERS} list pages in a row brought nothing new after {len(self.fold)} contacts: "
+                "the server seems to repeat pages or to ignore `page`",
+                advice="Compare two list pages by hand, and report it to Customerly's support.",
+            )
+
+    def _link(self, seen: Seen) -> None:
+        """Take a window whose stretch begins at or before the frontier."""
+        first = seen.index(self._frontier)
+        is_latest = seen.links == self.certificate.links
+        self._out += self.fold.unknown(seen.rows[seen.index(self._floor) : first])
+        if seen.high > self._frontier:
+            last = seen.index(seen.high)
+            self._give(seen.rows[first:last], seen.stamps[first:last])
+            self._advance(seen.high, seen.window.offset + last)
+            self.certificate.links += 1
+            if self.certificate.links % 16 == 0:
+                self._slack = max(1, self._slack - 1)
+        elif seen.high == self._frontier and not seen.short and self._tie is None:
+            self._stuck(seen, seen.window.offset + first)
+        elif seen.high < self._frontier and not seen.short:
+            self._position = max(self._position, seen.end)
+            self._step = 0
+        if seen.short and is_latest and (seen.stamps[-1], 1) >= self._frontier and self._tie is None:
+            # Only the end as it was after everything else was read: what was updated meanwhile went there.
+            self._end = ListEnd(seen, seen.rows[seen.index(self._frontier) :], self._filled)
+
+    def _advance(self, mark: Mark, position: int) -> None:
+        self._frontier = mark
+        self._position = position
+        self._step = 0
+        self._stuck_at = None
+        self._tie = None
+        self._end = None
+
+    def _give(self, rows: list[Record], stamps: list[str]) -> None:
+        if self._tie is not None:
+            rows = [
+                row for row, stamp in zip(rows, stamps, strict=True) if stamp != self._tie.stamp
+            ] + self._tie.new(
+                [row for row, stamp in zip(rows, stamps, strict=True) if stamp == self._tie.stamp]
+            )
+        self._out += self.fold.fresh(rows)
+
+    # stamps shared by more contacts than a window holds
+
+    def _stuck(self, seen: Seen, position: int) -> None:
+        self._position = position
+        self._step = 0
+        stamp = seen.stamps[-1]
+        if self._stuck_at != stamp:
+            self._stuck_at = stamp  # a better placed window may still show the whole group
+            return
+        self._tie = TieGroup(stamp, position, self._largest, self._clock)
+        self.certificate.tie_groups += 1
+
+    def _take_tied(self, tie: TieGroup, ticket: Ticket, seen: Seen) -> None:
+        self._out += self.fold.fresh(tie.new(tie.members(seen)))
+        if ticket.purpose == "tie":
+            self.certificate.tie_rereads += 1
+            tie.receive(ticket.window, seen)
+            self._close_tie(tie)
+
+    def _close_tie(self, tie: TieGroup) -> None:
+        if not (tie.proven or tie.exhausted):
+            return
+        if not tie.proven:
+            self._reasons.append(
+                f"about {tie.size} contacts share last_update {tie.stamp} and could not be counted completely"
+            )
+        at_end, position = tie.is_at_list_end, tie.end
+        self._advance((tie.stamp, 1), position)
+        if at_end:
+            self._finish([])
+
+    # the end of the list
+
+    def _end_was_wrong(self, end: ListEnd) -> None:
+        """Rows came from behind what looked like the end: the list grew, or pages are clamped."""
+        self.certificate.end_moved += 1
+        self._end = None
+        count = len(end.seen.rows)
+        if end.seen.window.per_page > self._filled and count in self._short_counts:
+            self._clamp(count)
+        elif self.certificate.end_moved > _END_MOVES:
+            # Busy lists grow between any two requests; this window showed the end as it was at its moment.
+            self._finish(end.tail)
+        self._short_counts.add(count)
+
+    def _clamp(self, size: int) -> None:
+        if size < SMALLEST_USABLE:
+            raise CustomerlyProtocolError(
+                f"the server gives only {size} contacts a page, and at least {SMALLEST_USABLE} are needed to "
+                "prove that no contact is lost",
+                advice="Ask Customerly's support to lift the limit.",
+            )
+        self._largest = self.certificate.page_size = size
+        self.certificate.clamped = True
+        self._planned = self._position
+        self._slack = min(self._slack, size // 3)
+
+    def _finish(self, tail: list[Record]) -> None:
+        self._give(tail, [""] * len(tail))
+        self._advance(END, self._position)
+        self._ahead.clear()
+        self.certificate.verdict = "unproven" if self._reasons else "complete"
+        self.certificate.reason = "; ".join(self._reasons) or None
+        self.done = True
