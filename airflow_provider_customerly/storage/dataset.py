@@ -30,8 +30,8 @@ class Dataset:
     or the new one.
 
     Each writer holds a lease from before its first part to after its commit. Hence a part whose run has
-    neither a manifest nor a living lease is an orphan, and the next writer removes it. That stays true while others
-    write and commit because of the order of looking: parts first, then leases, then manifests.
+    neither a manifest nor a living lease is an orphan, and the next writer removes it. That stays true while
+    others write and commit because of the order of looking: parts first, then leases, then manifests.
     """
 
     def __init__(self, location: Location) -> None:

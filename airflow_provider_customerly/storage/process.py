@@ -13,8 +13,8 @@ class Process(msgspec.Struct, frozen=True):
     """A process, named so that no other one is ever mistaken for it.
 
     A process id alone is reused. With the time the process started it is unique within one boot of one
-    machine and one process namespace (containers may share a host name, never that). Where the system does not tell
-    (`space` is empty), nothing is known about other processes.
+    machine and one process namespace (containers may share a host name, never that). Where the system does
+    not tell (`space` is empty), nothing is known about other processes.
     """
 
     host: str

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, ObjectStoragePath
 
-from airflow_provider_customerly.export import export_snapshot
+from airflow_provider_customerly.export import contact_schema, export_snapshot
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
 from airflow_provider_customerly.hooks.failures import fail_at_once
 from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.transfers.arguments import ExportArguments, check_arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from airflow.sdk import Context
 
 
 class CustomerlyToParquetOperator(BaseOperator):
-    """Export all users or leads to a Parquet dataset, and prove that none was lost while the list was read.
+    """Export all users or leads to a Parquet dataset, and prove that none was lost while they were read.
 
-    The data goes to ``{path}/{contact_type}/snapshot_date={snapshot_date}/``; the commit is a manifest, written
-    last, so that a reader sees the last complete export or this one, never half of it. Running a day again
-    replaces it. Read it with ``airflow_provider_customerly.export.read_contacts``.
+    The data goes to ``{path}/{contact_type}/snapshot_date={snapshot_date}/``; the commit is a manifest,
+    written last, so that a reader sees the last complete export or this one, never half of it. Running a day
+    again replaces it. Read it with ``airflow_provider_customerly.export.read_contacts``.
 
-    The result (XCom, and the event of each asset among ``outlets``) has the counts, the path, the verdict and the
-    watermark. A wrong argument, setting or token fails the task at once, without retries.
+    The result (XCom, and the event of each asset among ``outlets``) has the counts, the path, the verdict and
+    the watermark. A wrong argument, setting or token fails the task at once, without retries.
 
-    :param path: folder or bucket, anything ``ObjectStoragePath`` takes: ``/data/crm``, ``s3://conn_id@bucket/crm``.
+    :param path: folder or bucket, anything ``ObjectStoragePath`` takes: ``/data/crm`` or
+        ``s3://conn_id@bucket/crm``.
     :param path_conn_id: Airflow connection for ``path``, unless the path names one.
     :param contact_type: ``users`` or ``leads``.
     :param customerly_conn_id: connection of type ``customerly``.
     :param mode: ``snapshot``: the whole list.
-    :param snapshot_date: day of the snapshot; by default the UTC day on which the run's data interval ends, or on
-        which the run was made when it has none.
+    :param snapshot_date: day of the snapshot; by default the UTC day on which the run's data interval ends,
+        or on which the run was made when it has none.
     :param columns: the columns wanted; all by default.
-    :param attributes: contact properties to have as typed columns, such as ``{"plan": "string", "seats": "int64"}``:
+    :param attributes: contact properties to have as typed columns, such as ``{"plan": "string"}``:
         ``string``, ``int64``, ``float64``, ``bool``, ``timestamp`` or ``date``.
     :param drop_columns: columns to leave out.
     :param hash_columns: columns to replace by a SHA-256 that is keyed with ``hash_secret``, a field of the
@@ -117,12 +119,29 @@ class CustomerlyToParquetOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the contacts and return what came of it."""
         with fail_at_once(ValueError):
-            arguments = self._arguments()
+            arguments = self._checked_arguments()
             location = Location.of(ObjectStoragePath(arguments.path, conn_id=arguments.path_conn_id))
             location.check_writable()
+            hash_secret = self._hash_secret()
             client = self.hook.client
         with fail_at_once(), client:
-            result = export_snapshot(client, location, arguments)
+            result = export_snapshot(
+                client,
+                location,
+                arguments.contact_type,
+                snapshot_date=arguments.snapshot_date.isoformat(),
+                columns=arguments.columns,
+                attributes=arguments.attributes,
+                drop_columns=arguments.drop_columns,
+                hash_columns=arguments.hash_columns,
+                hash_salt=hash_secret,
+                min_rows=arguments.min_rows,
+                max_shrink=arguments.max_shrink,
+                on_unproven=arguments.on_unproven,
+                compression=arguments.compression,
+                row_group_size=arguments.row_group_size,
+                owner=_name_of_task_instance(context),
+            )
         self._tell_outlets(context, result)
         return result
 
@@ -130,10 +149,37 @@ class CustomerlyToParquetOperator(BaseOperator):
         """Give up waiting for requests, so that the export ends and cleans up."""
         self.hook.client.cancel()
 
-    def _arguments(self) -> ExportArguments:
-        return check_arguments(**{name: getattr(self, name) for name in ExportArguments.__struct_fields__})
+    def _checked_arguments(self) -> ExportArguments:
+        names = ExportArguments.__struct_fields__
+        arguments = check_arguments(**{name: getattr(self, name) for name in names})
+        # Names of columns are known only to the export's schema.
+        contact_schema(
+            arguments.contact_type,
+            arguments.columns,
+            arguments.attributes,
+            arguments.drop_columns,
+            arguments.hash_columns,
+        )
+        return arguments
+
+    def _hash_secret(self) -> str | None:
+        if not self.hash_columns:
+            return None
+        secret = self.hook.hash_secret
+        if not secret:
+            raise ValueError(
+                "hash_columns needs a secret: without one the hash of an email is undone by guessing. "
+                f"Set 'hash_secret' in the extra field of connection {self.customerly_conn_id!r}."
+            )
+        return secret
 
     def _tell_outlets(self, context: Context, result: dict[str, Any]) -> None:
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(result)
+
+
+def _name_of_task_instance(context: Context) -> str:
+    """Name what each try of a task instance shares, so that a try can clean up after the one before."""
+    ti = context.get("ti")
+    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}" if ti else ""

@@ -1,0 +1,123 @@
+"""Contacts as the client reads them, as Arrow record batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import pyarrow as pa
+from msgspec import UNSET
+
+from airflow_provider_customerly.export.arrays import to_array
+from airflow_provider_customerly.export.attributes import EMPTY, Promotion, attribute_texts, text_array
+from airflow_provider_customerly.export.schema import FIELDS, Columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Decoder(Protocol):
+    """What a converter must know of how the records were decoded."""
+
+    @property
+    def extra_names(self) -> tuple[str, ...]:
+        """JSON fields of the records that were not expected; a record may lack any of them."""
+
+    def attribute_name(self, json_name: str) -> str:
+        """Give the record attribute that holds a JSON field."""
+
+
+class Converter:
+    """Turns records into record batches of one schema, whatever they hold.
+
+    No value is lost: one that does not fit the type of its column becomes null there, goes into `extra` as it
+    came and is counted in `misfits`, by column. Fields that no column is named after go into `extra` too. The
+    exceptions are columns that are hashed or left out, whose values show nowhere.
+
+    :param columns: see `choose_columns`.
+    :param decoder: the one that decodes the records.
+    :param salt: secret text put before each value that is hashed.
+    :raises ValueError: columns are to be hashed and there is no salt.
+    """
+
+    def __init__(self, columns: Columns, decoder: Decoder, salt: str | None = None) -> None:
+        if columns.hashed and not salt:
+            raise ValueError(
+                "hash_columns needs hash_salt: without one, the hash of an email is undone by guessing. "
+                "Give a long random text and keep it secret."
+            )
+        self.schema = columns.schema
+        self.misfits: Counter[str] = Counter()
+        self._columns = columns
+        self._decoder = decoder
+        self._salted = hashlib.sha256((salt or "").encode())
+        self._known = {*FIELDS[columns.contact_type], "attributes"}
+        self._fields = [decoder.attribute_name(name) for name in columns.fields]
+        self._promotion = Promotion(columns.promoted) if columns.promoted else None
+
+    def convert(self, records: Sequence[Any]) -> pa.RecordBatch:
+        """Convert some thousand records at a time; fewer are slower a row, more need more memory."""
+        strays: dict[str, dict[int, Any]] = {}
+        values = zip(*map(attrgetter(*self._fields), records), strict=True) if records else ((),) * 99
+        arrays = {
+            name: self._field(name, kind, column, strays)
+            for (name, kind), column in zip(self._columns.fields.items(), values, strict=False)
+        }
+        if self._promotion or "attributes" in self._columns.json:
+            arrays.update(self._attributes(records))
+        if "extra" in self._columns.json:
+            arrays["extra"] = self._extra(records, strays)
+        for name in self._columns.hashed:
+            arrays[name] = self._hash(arrays[name])
+        return pa.RecordBatch.from_arrays([arrays[name] for name in self.schema.names], schema=self.schema)
+
+    def _field(
+        self, name: str, kind: pa.DataType, values: Sequence[Any], strays: dict[str, dict[int, Any]]
+    ) -> pa.Array:
+        array, misfits = to_array(values, kind)
+        if misfits:
+            self.misfits[name] += len(misfits)
+            if name not in self._columns.hashed:
+                strays[name] = {index: values[index] for index in misfits}
+        return array
+
+    def _attributes(self, records: Sequence[Any]) -> dict[str, pa.Array]:
+        texts = attribute_texts([record.attributes for record in records])
+        arrays: dict[str, pa.Array] = {}
+        if self._promotion:
+            promoted = self._promotion.convert(texts, self.misfits)
+            arrays.update(zip(self._columns.promoted, promoted, strict=True))
+        if "attributes" in self._columns.json:
+            arrays["attributes"] = text_array(texts)
+        return arrays
+
+    def _extra(self, records: Sequence[Any], strays: dict[str, dict[int, Any]]) -> pa.Array:
+        members: list[list[bytes]] = [[] for _ in records]
+        for name in self._decoder.extra_names:
+            if name not in self._known:
+                start, attribute = _member(name), self._decoder.attribute_name(name)
+                for index, record in enumerate(records):
+                    raw = getattr(record, attribute, UNSET)
+                    if raw is not UNSET:
+                        members[index].append(start + bytes(raw))
+        for name, values in strays.items():
+            for index, value in values.items():
+                members[index].append(_member(name) + msgspec.json.encode(value))
+        return text_array([b"{" + b",".join(some) + b"}" if some else EMPTY for some in members])
+
+    def _hash(self, array: pa.Array) -> pa.Array:
+        return pa.array([self._digest(text) for text in array.cast(pa.string()).to_pylist()], pa.string())
+
+    def _digest(self, text: str | None) -> str | None:
+        if text is None:
+            return None
+        digest = self._salted.copy()
+        digest.update(text.encode())
+        return digest.hexdigest()
+
+
+def _member(name: str) -> bytes:
+    return msgspec.json.encode(name) + b":"
