@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, ObjectStoragePath
 
-from airflow_provider_customerly.export import contact_schema, export_snapshot
+from airflow_provider_customerly.export import export_snapshot
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
 from airflow_provider_customerly.hooks.failures import fail_at_once
 from airflow_provider_customerly.storage import Location
@@ -118,30 +118,27 @@ class CustomerlyToParquetOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the contacts and return what came of it."""
+        # The export raises ValueError only for what it was told, and before it asks for anything.
         with fail_at_once(ValueError):
             arguments = self._checked_arguments()
-            location = Location.of(ObjectStoragePath(arguments.path, conn_id=arguments.path_conn_id))
-            location.check_writable()
-            hash_secret = self._hash_secret()
-            client = self.hook.client
-        with fail_at_once(), client:
-            result = export_snapshot(
-                client,
-                location,
-                arguments.contact_type,
-                snapshot_date=arguments.snapshot_date.isoformat(),
-                columns=arguments.columns,
-                attributes=arguments.attributes,
-                drop_columns=arguments.drop_columns,
-                hash_columns=arguments.hash_columns,
-                hash_salt=hash_secret,
-                min_rows=arguments.min_rows,
-                max_shrink=arguments.max_shrink,
-                on_unproven=arguments.on_unproven,
-                compression=arguments.compression,
-                row_group_size=arguments.row_group_size,
-                owner=_name_of_task_instance(context),
-            )
+            with self.hook.client as client:
+                result = export_snapshot(
+                    client,
+                    Location.of(ObjectStoragePath(arguments.path, conn_id=arguments.path_conn_id)),
+                    arguments.contact_type,
+                    snapshot_date=arguments.snapshot_date.isoformat(),
+                    columns=arguments.columns,
+                    attributes=arguments.attributes,
+                    drop_columns=arguments.drop_columns,
+                    hash_columns=arguments.hash_columns,
+                    hash_salt=self._hash_secret() if arguments.hash_columns else None,
+                    min_rows=arguments.min_rows,
+                    max_shrink=arguments.max_shrink,
+                    on_unproven=arguments.on_unproven,
+                    compression=arguments.compression,
+                    row_group_size=arguments.row_group_size,
+                    owner=_name_of_task_instance(context),
+                )
         self._tell_outlets(context, result)
         return result
 
@@ -151,20 +148,9 @@ class CustomerlyToParquetOperator(BaseOperator):
 
     def _checked_arguments(self) -> ExportArguments:
         names = ExportArguments.__struct_fields__
-        arguments = check_arguments(**{name: getattr(self, name) for name in names})
-        # Names of columns are known only to the export's schema.
-        contact_schema(
-            arguments.contact_type,
-            arguments.columns,
-            arguments.attributes,
-            arguments.drop_columns,
-            arguments.hash_columns,
-        )
-        return arguments
+        return check_arguments(**{name: getattr(self, name) for name in names})
 
-    def _hash_secret(self) -> str | None:
-        if not self.hash_columns:
-            return None
+    def _hash_secret(self) -> str:
         secret = self.hook.hash_secret
         if not secret:
             raise ValueError(

@@ -62,7 +62,7 @@ def test_nightly_dag(airflow: Airflow, emulator: Emulator, tmp_path: Path) -> No
     }
 
     assert places_with(emulator.token, airflow, run.stdout, tmp_path / "contacts") == []
-    someone = json.loads(emulator.store.page("users", 0, 1, "last_update", "asc")[0])
+    [someone] = json.loads(emulator.store.page("users", 0, 1, "last_update", "asc"))
     assert places_with(someone["email"], airflow, run.stdout, airflow.home) == []
 
 

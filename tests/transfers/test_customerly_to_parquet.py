@@ -41,16 +41,16 @@ def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Connect:
     return define
 
 
-def operator(path: Path, **arguments: Any) -> CustomerlyToParquetOperator:
+def operator(folder: Path, **arguments: Any) -> CustomerlyToParquetOperator:
     return CustomerlyToParquetOperator(
-        **{"task_id": "export", "path": str(path), "snapshot_date": "2026-11-23", **arguments}
+        **{"task_id": "export", "path": str(folder), "snapshot_date": "2026-11-23", **arguments}
     )
 
 
 def emails(emulator: Emulator, contact_type: Any) -> set[str | None]:
     page, found = 0, set()
-    while rows := emulator.store.page(contact_type, page, 100, "last_update", "asc"):
-        found |= {json.loads(row)["email"] for row in rows}
+    while rows := json.loads(emulator.store.page(contact_type, page, 100, "last_update", "asc")):
+        found |= {row["email"] for row in rows}
         page += 1
     return found
 
@@ -150,7 +150,7 @@ BAD_ARGUMENTS = [
     ({"attributes": ["plan"]}, "attributes"),
     ({"attributes": {"email": "string"}}, "email"),
     ({"drop_columns": ["e-mail"]}, "e-mail"),
-    ({"hash_columns": ["e-mail"]}, "e-mail"),
+    ({"hash_columns": ["e-mail"]}, "hash_columns"),
     ({"hash_columns": ["email"]}, "hash_secret"),
     ({"min_rows": -1}, "min_rows"),
     ({"min_rows": "many"}, "min_rows"),
