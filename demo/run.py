@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ PANDAS = """\
 from airflow_provider_customerly.export import read_contacts
 
 users = read_contacts("{path}", "users").to_table().to_pandas()
-print(users[["crmhero_user_id", "email", "name", "country_code", "last_update"]].tail(3))"""
+print(users[["name", "email", "country_code", "last_update"]].tail(3).to_string(index=False))"""
 
 DUCKDB = """\
 import duckdb
@@ -31,6 +32,7 @@ print(duckdb.sql("select country_code, count(*) as n from users group by all ord
 
 def main() -> None:
     """Run the demo."""
+    os.chdir(REPOSITORY)
     shutil.rmtree(EXPORT, ignore_errors=True)
     print(f"Starting a local Customerly with {USERS:,} users and {LEADS:,} leads ...", flush=True)
     with emulator(USERS, LEADS) as connection:
@@ -45,7 +47,7 @@ def main() -> None:
         tell(contact_type, newest_manifest(EXPORT / contact_type))
     for title, snippet in (("pandas", PANDAS), ("DuckDB", DUCKDB)):
         show(title, snippet.format(path=EXPORT.relative_to(REPOSITORY)))
-    print(f"\nThe files are in {EXPORT}. Next: 'make demo-ui' shows the same in Airflow's web interface.")
+    print(f"The files are in {EXPORT}. Next: 'make demo-ui' shows the same in Airflow's web interface.")
 
 
 def newest_manifest(folder: Path) -> dict[str, Any]:
@@ -60,18 +62,19 @@ def tell(contact_type: str, manifest: dict[str, Any]) -> None:
     print(f"{contact_type}: {manifest['rows']:,} rows, {len(manifest['schema'])} columns, ", end="")
     print(f"{len(files)} file(s), {sum(file['bytes'] for file in files):,} bytes")
     print(f"  last_update from {manifest['low']} to {manifest['high']}")
-    print(f"  verdict: {proof['verdict']}", f"({proof['reason']})" if proof.get("reason") else "")
+    print(f"  verdict: {proof['verdict']}" + (f" ({proof['reason']})" if proof.get("reason") else ""))
     print(
         f"  proof: {proof['windows']} windows, {proof['links']} links, {proof['bridges']} bridges, ", end=""
     )
-    print(f"{proof['duplicates']} duplicates folded\n")
+    print(f"{proof['duplicates']} rows seen twice and folded\n")
 
 
 def show(title: str, snippet: str) -> None:
     """Print a snippet, and what it prints when it runs."""
     print(f"With {title}:\n")
-    print("\n".join(f"    {line}" for line in snippet.splitlines()), "\n", flush=True)
+    print("\n".join(f"    {line}".rstrip() for line in snippet.splitlines()), "\n", flush=True)
     exec(snippet, {})
+    print()
 
 
 if __name__ == "__main__":
