@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _OPEN_COUNTS = 6
 _LEAST_BUDGET = 200
 _BUDGET_ROUNDS = 12
+_PROBES = 64  # looks for the end, each doubling the distance: no list is longer
 _CLOCK_STEP = 2.0  # seconds until a stamp of one second resolution cannot be given any more
 
 
@@ -63,6 +64,7 @@ class TieGroup:
         self._counts: list[_Count] = []
         self._spent = 0
         self._rounds = 0
+        self._probes = 0
         self._asked: list[Window] = []
         self._phase: Literal["end", "behind", "start", "tiles"] = "end"
         self._tiles: list[Window] = []
@@ -112,6 +114,7 @@ class TieGroup:
         for count in self._counts:
             count.seen.add(keys)
         if self._phase == "end":
+            self._probes += 1
             self._look_for_end(window, seen)
         elif self._phase == "behind":
             self._confirm_list_end(seen)
@@ -120,10 +123,12 @@ class TieGroup:
         self.proven = any(len(count.seen) == count.size for count in self._counts)
         if not self.proven and self._phase == "tiles" and not self._tiles and not self._asked:
             self._begin_round()
-        self.exhausted = self._spent >= max(_LEAST_BUDGET, _BUDGET_ROUNDS * (self.size // self._largest + 3))
+        budget = max(_LEAST_BUDGET, _BUDGET_ROUNDS * (self.size // self._largest + 3))
+        self.exhausted = self._spent >= budget or self._probes == _PROBES
 
     def _begin_round(self) -> None:
         self._rounds += 1
+        self._probes = 0
         self._phase = "end"
         self._below = max(self._start, self.end - self._largest // 2)
         self._above = None
