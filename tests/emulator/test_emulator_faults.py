@@ -58,7 +58,7 @@ def test_a_reset_answers_nothing_and_applies_nothing(api, emulator):
     with pytest.raises(requests.ConnectionError, match="reset by peer"):
         api.post("/users", json={"users": [{"email": "a@x.test"}]})
     assert emulator.store.find("users", email="a@x.test") is None
-    assert emulator.stats()["by_status"] == {"reset": 1}
+    assert emulator.faults.injected == {"reset": 1}
     assert api.get("/tags").status_code == 200
 
 
