@@ -55,7 +55,7 @@ def test_retry_after_in_its_three_forms(api, emulator):
 
 def test_a_reset_answers_nothing_and_applies_nothing(api, emulator):
     emulator.faults.plan(["reset"])
-    with pytest.raises(requests.ConnectionError, match="reset by peer|closed connection"):
+    with pytest.raises(requests.ConnectionError, match=r"reset by peer|closed connection"):
         api.post("/users", json={"users": [{"email": "a@x.test"}]})
     assert emulator.store.find("users", email="a@x.test") is None
     assert emulator.faults.injected == {"reset": 1}
@@ -65,7 +65,7 @@ def test_a_reset_answers_nothing_and_applies_nothing(api, emulator):
 def test_a_reset_after_has_applied_the_write(api, emulator):
     emulator.faults.plan(["reset_after"])
     assert api.get("/tags").status_code == 200, "a read is passed over"
-    with pytest.raises(requests.ConnectionError, match="reset by peer|closed connection"):
+    with pytest.raises(requests.ConnectionError, match=r"reset by peer|closed connection"):
         api.post("/users", json={"users": [{"email": "a@x.test"}]})
     assert emulator.store.find("users", email="a@x.test") is not None
 
