@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import pyarrow as pa
 from msgspec import UNSET
+from msgspec.structs import astuple
 
 from airflow_provider_customerly.export.arrays import to_array
 from airflow_provider_customerly.export.attributes import EMPTY, Promotion, attribute_texts, text_array
@@ -59,15 +59,19 @@ class Converter:
         self._promotion = Promotion(columns.promoted) if columns.promoted else None
 
     def convert(self, records: Sequence[Any]) -> pa.RecordBatch:
-        """Convert some thousand records at a time; fewer are slower a row, more need more memory."""
+        """Convert some hundred records: fewer cost more a row, and so do more than the cache holds."""
+        if not records:
+            return pa.RecordBatch.from_pylist([], self.schema)
+        # Fields that the decoder learned later come last, so the columns of all records line up.
+        names = type(records[0]).__struct_fields__
+        values = dict(zip(names, zip(*map(astuple, records), strict=False), strict=False))
         strays: dict[str, dict[int, Any]] = {}
-        values = zip(*map(attrgetter(*self._fields), records), strict=True) if records else ((),) * 99
         arrays = {
-            name: self._field(name, kind, column, strays)
-            for (name, kind), column in zip(self._columns.fields.items(), values, strict=False)
+            name: self._field(name, kind, values[attribute], strays)
+            for attribute, (name, kind) in zip(self._fields, self._columns.fields.items(), strict=True)
         }
         if self._promotion or "attributes" in self._columns.json:
-            arrays.update(self._attributes(records))
+            arrays.update(self._attributes(values["attributes"]))
         if "extra" in self._columns.json:
             arrays["extra"] = self._extra(records, strays)
         for name in self._columns.hashed:
@@ -84,8 +88,8 @@ class Converter:
                 strays[name] = {index: values[index] for index in misfits}
         return array
 
-    def _attributes(self, records: Sequence[Any]) -> dict[str, pa.Array]:
-        texts = attribute_texts([record.attributes for record in records])
+    def _attributes(self, values: Sequence[Any]) -> dict[str, pa.Array]:
+        texts = attribute_texts(values)
         arrays: dict[str, pa.Array] = {}
         if self._promotion:
             promoted = self._promotion.convert(texts, self.misfits)

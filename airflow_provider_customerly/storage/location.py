@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import secrets
 from typing import IO, Any
@@ -15,6 +16,10 @@ from airflow_provider_customerly.storage.sink import Sink
 
 TEMPORARY = ".tmp-"
 """Marks a file that is being written and has no meaning yet."""
+
+
+_FOR_GOOD = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
+_FOR_GOOD_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.EINVAL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,13 +126,16 @@ class Location:
     def check_writable(self) -> None:
         """Write and delete a tiny file.
 
-        :raises ValueError: that failed; the message says where and what to do.
+        :raises ValueError: that is not allowed or not possible; the message says where and what to do.
+        :raises Exception: the storage does not answer.
         """
         probe = f"_leases/{TEMPORARY}probe-{secrets.token_hex(4)}"
         try:
             self.write_atomic(probe, b"")
             self.delete(probe)
-        except Exception as error:
+        except OSError as error:
+            if not isinstance(error, _FOR_GOOD) and error.errno not in _FOR_GOOD_NUMBERS:
+                raise
             raise ValueError(
                 f"Cannot write to {self} ({type(error).__name__}: {error}). "
                 "Check that the folder or bucket exists and that this worker's user or connection may write."

@@ -14,6 +14,7 @@ class Sink:
     def __init__(self, stream: Any, *, durable: bool) -> None:
         self._stream = stream
         self._durable = durable
+        self._abandoned = False
         self._hash = hashlib.sha256()
         self.bytes = 0
         self.closed = False
@@ -24,7 +25,9 @@ class Sink:
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> int:
-        """Write all of `data`."""
+        """Write all of `data`; nothing once abandoned."""
+        if self._abandoned:
+            return len(data)
         self._stream.write(data)
         self._hash.update(data)
         self.bytes += len(data)
@@ -61,7 +64,7 @@ class Sink:
 
     def abandon(self) -> None:
         """Stop writing, whatever state the file is in; it is to be deleted next."""
-        self.closed = True
+        self.closed = self._abandoned = True
         with contextlib.suppress(Exception):
             # A multipart upload to an object store is thrown away here instead of being finished by close().
             self._stream.discard()
