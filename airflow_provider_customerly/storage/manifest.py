@@ -45,7 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Order of the commits of a dataset, from 1; set when it is committed."""
     run: str
     mode: str
-    contact_type: str
+    contact_type: str = ""
     partition: dict[str, str]
     """Folder of the files, for instance `{"snapshot_date": "2026-11-23"}`."""
     files: list[FileEntry]
@@ -57,8 +57,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Newest `last_update` in the files."""
     watermark: datetime | None = None
     """Up to this instant, every change was seen; a later reading of changes starts here."""
-    certificate: dict[str, Any]
-    """What the reading can prove about its completeness."""
+    certificate: dict[str, Any] = {}
+    """What the reading can prove about its completeness; empty for what was not read from the API."""
     misfits: dict[str, int] = {}
     """Number of values that did not fit the type of their column, by column."""
     source: str = ""
