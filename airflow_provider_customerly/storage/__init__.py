@@ -3,7 +3,19 @@
 from airflow_provider_customerly.storage.dataset import Dataset
 from airflow_provider_customerly.storage.lease import Lease, LeaseLostError
 from airflow_provider_customerly.storage.location import Location
+from airflow_provider_customerly.storage.lock import Lock, LockedError
 from airflow_provider_customerly.storage.manifest import Column, FileEntry, Manifest
 from airflow_provider_customerly.storage.write import Write
 
-__all__ = ["Column", "Dataset", "FileEntry", "Lease", "LeaseLostError", "Location", "Manifest", "Write"]
+__all__ = [
+    "Column",
+    "Dataset",
+    "FileEntry",
+    "Lease",
+    "LeaseLostError",
+    "Location",
+    "Lock",
+    "LockedError",
+    "Manifest",
+    "Write",
+]

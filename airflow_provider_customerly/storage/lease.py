@@ -33,6 +33,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     process: Process
     renewed_at: datetime
     expires_at: datetime
+    holding: bool = True
+    """False while a run only asks for a lock; see `Lock`."""
 
     def is_dead(self, owner: str, now: datetime) -> bool:
         """Tell whether the holder is gone, as seen by `owner`.
@@ -50,11 +52,13 @@ class Lease:
     :param run: unique name of this piece of work.
     :param owner: what stays the same when the work is tried again, such as DAG, task, run and map index;
         blank if there is no such thing.
+    :param holding: see `Claim`.
     """
 
-    def __init__(self, location: Location, run: str, owner: str = "") -> None:
+    def __init__(self, location: Location, run: str, owner: str = "", *, holding: bool = True) -> None:
         self.run = run
         self.owner = owner
+        self._holding = holding
         self._location = location
         self._name = f"{FOLDER}/{run}.json"
         self._process = Process.current()
@@ -87,6 +91,11 @@ class Lease:
                 "files. If both are meant to run, give them different owners or paths; then run it again."
             )
 
+    def hold(self) -> None:
+        """Turn a claim that asks into one that holds."""
+        self._holding = True
+        self._write()
+
     def release(self) -> None:
         """Give the claim up."""
         self._location.delete(self._name)
@@ -94,7 +103,12 @@ class Lease:
     def _write(self) -> None:
         now = datetime.now(timezone.utc)
         claim = Claim(
-            run=self.run, owner=self.owner, process=self._process, renewed_at=now, expires_at=now + LASTS
+            run=self.run,
+            owner=self.owner,
+            process=self._process,
+            renewed_at=now,
+            expires_at=now + LASTS,
+            holding=self._holding,
         )
         self._location.write_atomic(self._name, msgspec.json.encode(claim))
         self._renewed = now.timestamp()
