@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import signal
 import threading
+from typing import Any
 
+import msgspec
+
+from airflow_provider_customerly.emulator.choices import Choices
 from airflow_provider_customerly.emulator.faults import FAULTS
 from airflow_provider_customerly.emulator.server import DEFAULT_TOKEN, Emulator
+
+_CHOICES = {choice.name: choice for choice in dataclasses.fields(Choices)}
 
 
 def _fault(text: str) -> tuple[str, float]:
@@ -21,12 +28,38 @@ def _fault(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(f"{rate!r} is not a rate: write {name}=0.1") from None
 
 
+def _choice(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    if name not in _CHOICES:
+        raise argparse.ArgumentTypeError(f"unknown choice {name!r}: use {', '.join(_CHOICES)}")
+    for read in (msgspec.json.decode, str):
+        try:
+            return name, getattr(msgspec.convert({name: read(value)}, Choices), name)
+        except (msgspec.MsgspecError, ValueError) as error:
+            problem = str(error).partition(" - at")[0]
+    raise argparse.ArgumentTypeError(f"{value!r} is not a {name}: {problem}")
+
+
+def _described(what: Any) -> str:
+    value = msgspec.to_builtins(what.default)
+    return f"  {what.name:18} {what.type}; {msgspec.json.encode(value).decode()}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_customerly.emulator",
         description="Serve a local Customerly with seeded contacts, on loopback only.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="faults:\n" + "\n".join(f"  {name:12} {what}" for name, what in FAULTS.items()),
+        epilog="\n".join(
+            [
+                "faults:",
+                *(f"  {name:12} {what}" for name, what in FAULTS.items()),
+                "",
+                "choices, with their values and the default (what they mean: airflow_provider_customerly"
+                ".emulator.Choices):",
+                *(_described(choice) for choice in _CHOICES.values()),
+            ]
+        ),
     )
     parser.add_argument("--port", type=int, default=8686, help="0 for any free port (default: 8686)")
     parser.add_argument("--users", type=int, default=5000, help="seeded users (default: 5000)")
@@ -54,6 +87,14 @@ def _parser() -> argparse.ArgumentParser:
         help="may be repeated; see below",
     )
     parser.add_argument(
+        "--choice",
+        type=_choice,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what to do where the vendor's behaviour is not known; may be repeated; see below",
+    )
+    parser.add_argument(
         "--tie-group", type=int, default=0, metavar="N", help="this many share one last_update"
     )
     parser.add_argument(
@@ -69,8 +110,8 @@ def main(arguments: list[str] | None = None) -> None:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    settings = {**vars(options), "faults": dict(options.fault)}
-    del settings["fault"]
+    settings = {**vars(options), "faults": dict(options.fault), "choices": Choices(**dict(options.choice))}
+    del settings["fault"], settings["choice"]
     try:
         emulator = Emulator(**settings).start()
     except (OSError, ValueError) as problem:

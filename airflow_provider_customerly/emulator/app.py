@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from starlette.routing import Router
@@ -16,8 +18,8 @@ from airflow_provider_customerly.emulator.service import ProblemError, Service, 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# The vendor answers a credential problem with status 500 and one of these two messages.
-UNKNOWN_TOKEN = "Access token not found."  # noqa: S105
+    from airflow_provider_customerly.emulator.choices import Choices
+
 NO_TOKEN = "You must provide a valid header Authorization: Bearer <TOKEN>"  # noqa: S105
 
 
@@ -54,6 +56,7 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], *self._common_headers()]
             await send(message)
 
         self._service.stats.begin(scope["method"], scope["path"])
@@ -62,13 +65,20 @@ class Gate:
         finally:
             self._service.stats.end(status)
 
+    def _common_headers(self) -> list[tuple[bytes, bytes]]:
+        choices = self._service.choices
+        headers = [(b"date", formatdate(time.time() + choices.clock_skew, usegmt=True).encode())]
+        if choices.rate_limit_headers:
+            headers += [(b"x-ratelimit-limit", b"600"), (b"x-ratelimit-remaining", b"599")]
+        return headers
+
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
         if service.latency:
             await asyncio.sleep(service.latency)
-        problem = _credential_problem(scope, service.token)
+        problem = _credential_problem(scope, service.token, service.choices)
         if problem is not None:
-            await error(500, problem)(scope, receive, send)
+            await error(*problem)(scope, receive, send)
             return
         service.churn_once()
         fault = service.faults.next(scope["method"], scope["path"])
@@ -84,11 +94,15 @@ class Gate:
             await error(problem.status, problem.message)(scope, receive, send)
 
 
-def _credential_problem(scope: Scope, token: str) -> str | None:
-    """Return the vendor's complaint about the credentials, or None. Both header forms are accepted."""
+def _credential_problem(scope: Scope, token: str, choices: Choices) -> tuple[int, str] | None:
+    """Return status and message of the vendor's complaint about the credentials, or None."""
     headers = dict(scope["headers"])
-    for name, scheme in ((b"authorization", b"Bearer "), (b"authentication", b"AccessToken: ")):
+    forms = [(b"authorization", b"Bearer ")]
+    if choices.legacy_header:
+        forms.append((b"authentication", b"AccessToken: "))
+    for name, scheme in forms:
         sent: bytes = headers.get(name, b"")
         if sent.startswith(scheme) and sent[len(scheme) :].strip():
-            return None if sent[len(scheme) :].strip() == token.encode() else UNKNOWN_TOKEN
-    return NO_TOKEN
+            is_known = sent[len(scheme) :].strip() == token.encode()
+            return None if is_known else (choices.token_status, choices.token_message)
+    return 500, NO_TOKEN

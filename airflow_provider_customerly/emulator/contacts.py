@@ -77,7 +77,7 @@ class Contacts:
         """Return one page of the list as a JSON array.
 
         :param page: from 0; the offset is ``page * per_page``, with the clamped ``per_page``.
-        :param sort: ``last_update`` or ``name``. Null names come first (a guess).
+        :param sort: ``last_update``, ``name`` or ``crmhero_user_id``. Null names come first (a guess).
         :raises ValueError: another ``sort``.
         """
         size = min(per_page, self.max_per_page)
@@ -89,8 +89,10 @@ class Contacts:
                 ids = table.ids(start, stop, descending=descending, shuffle=shuffle)
             elif sort == "name":
                 ids = table.ids_by_name(start, stop, descending=descending)
+            elif sort == "crmhero_user_id":
+                ids = sorted(table.stamps, reverse=descending)[start:stop]
             else:
-                raise ValueError(f"sort by {sort!r} is not served: use last_update or name")
+                raise ValueError(f"sort by {sort!r} is not served: use last_update, name or crmhero_user_id")
             return table.json(ids)
 
     def find(self, contact_type: str, *, email: str | None = None, user_id: str | None = None) -> int | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
+from airflow_provider_customerly.emulator.deviations import list_page
 from airflow_provider_customerly.emulator.rules import attribute_problem
 from airflow_provider_customerly.emulator.service import (
     ProblemError,
@@ -61,10 +62,10 @@ class ContactsApi:
             sort, direction = query.get("sort", "last_update"), query.get("sort_direction", "asc").lower()
             if direction not in ("asc", "desc"):
                 raise ProblemError(400, "sort_direction must be asc or desc")
-            try:
-                contacts = self._service.store.page(kind, page, per_page, sort, direction)
-            except ValueError:
-                raise ProblemError(400, "sort must be last_update or name") from None
+            if sort not in ("last_update", "name"):
+                raise ProblemError(400, "sort must be last_update or name")
+            service = self._service
+            contacts = list_page(service.store, service.choices, kind, page, per_page, sort, direction)
             return raw_answer(prefix + contacts + b"}}")
 
         return list_contacts
@@ -110,7 +111,8 @@ class ContactsApi:
         return contact_id
 
     def _missing(self) -> ProblemError:
-        return ProblemError(self._service.choices.missing_status, "User doesn't exist")
+        choices = self._service.choices
+        return ProblemError(choices.missing_status, choices.missing_message)
 
     def _get(self, kind: str) -> Endpoint:
         async def get(request: Request) -> Response:

@@ -65,7 +65,8 @@ class ProjectApi:
         body = await json_body(request)
         contact_id = self._who("users", body)
         if contact_id is None:
-            raise ProblemError(self._service.choices.missing_status, "User doesn't exist")
+            choices = self._service.choices
+            raise ProblemError(choices.missing_status, choices.missing_message)
         if body.get("company_id") in (None, ""):
             raise ProblemError(400, "company_id is required")
         sent = body.get("company_attributes")

@@ -149,6 +149,7 @@ class Emulator:
                 log_config=None,
                 log_level="error",
                 server_header=False,
+                date_header=False,
                 timeout_keep_alive=60,
                 timeout_graceful_shutdown=1,
             )
