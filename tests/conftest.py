@@ -11,6 +11,8 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
 NEEDS_SERVICE = "needs service"
 
+pytest_plugins = ["databases"]
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
