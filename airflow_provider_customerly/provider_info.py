@@ -46,8 +46,8 @@ def get_provider_info() -> dict[str, Any]:
                     "hidden-fields": ["schema", "port", "login"],
                     "relabeling": {"password": "Access token", "host": "Base URL"},
                     "placeholders": {
-                        "password": "Project Settings > Installation > Public API",
-                        "host": "https://api.customerly.io/v1",
+                        "password": "In Customerly: Project Settings > Installation > Public API",
+                        "host": "Leave empty for https://api.customerly.io/v1",
                     },
                 },
             }
@@ -56,46 +56,50 @@ def get_provider_info() -> dict[str, Any]:
 
 
 # The form stores a field's default in every connection saved with it, so the defaults stay in the client
-# and are only told in the descriptions.
+# and are only told in the descriptions. So are the ranges: the form does not show them.
 _CONNECTION_FIELDS: dict[str, Any] = {
-    "auth_header": {
-        "label": "Authorization header",
-        "description": "bearer (default): 'Authorization: Bearer'. legacy: 'Authentication: AccessToken:'.",
-        "schema": {"type": ["string", "null"], "enum": ["bearer", "legacy"]},
-    },
-    "timeout": {
-        "label": "Timeout (seconds)",
-        "description": "How long one answer may take. Default 30.",
-        "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
-    },
     "requests_per_second": {
         "label": "Requests per second",
-        "description": "An upper limit shared by all threads of one task. Default: no limit.",
+        "description": "Most requests that one task sends in a second. Default: no limit.",
         "schema": {"type": ["number", "null"], "minimum": 0.01, "maximum": 1000},
     },
     "max_concurrency": {
         "label": "Concurrent requests",
-        "description": "Most requests in flight at once. Default 4; 16 where the account allows it.",
+        "description": "Most requests that one task sends at once, 1 to 64. Default 4. "
+        "Fewer are sent while Customerly is slow or refuses them.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 64},
     },
     "page_size": {
         "label": "Page size",
-        "description": "Contacts asked for in one request. Default 100, the most that is known to work.",
-        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100},
+        "description": "Contacts asked for in one request, 20 to 100. Default 100.",
+        "schema": {"type": ["integer", "null"], "minimum": 20, "maximum": 100},
+    },
+    "timeout": {
+        "label": "Timeout (seconds)",
+        "description": "How long one answer may take, 1 to 600. Default 30.",
+        "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
     },
     "retry_budget": {
         "label": "Retry budget (seconds)",
-        "description": "How long an outage may last before the task's try fails. Default 120.",
+        "description": "How long a task waits for the end of an outage before it fails and Airflow's own "
+        "retries take over, 0 to 3600. Default 120.",
         "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 3600},
-    },
-    "allow_insecure_http": {
-        "label": "Allow http://",
-        "description": "Send the token unencrypted to a host other than this machine.",
-        "schema": {"type": ["boolean", "null"]},
     },
     "hash_secret": {
         "label": "Secret for hashed columns",
-        "description": "Mixed into hash_columns, so that hashes of known emails cannot be looked up.",
+        "description": "Needed only by exports with hash_columns: any long random text, mixed into the hashes "
+        "so that known emails cannot be looked up. A new secret changes every hash.",
         "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "auth_header": {
+        "label": "Authorization header",
+        "description": "How the token is sent. Default: bearer. legacy is Customerly's older header, "
+        "'Authentication: AccessToken'.",
+        "schema": {"type": ["string", "null"], "enum": ["bearer", "legacy"]},
+    },
+    "allow_insecure_http": {
+        "label": "Allow http://",
+        "description": "Default: off. On, the token may travel unencrypted to a host other than this machine.",
+        "schema": {"type": ["boolean", "null"]},
     },
 }

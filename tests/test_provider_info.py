@@ -79,7 +79,7 @@ def test_form_shown_by_airflow() -> None:
     assert all(form["standard_fields"][name]["hidden"] for name in ("url_schema", "port", "login"))
     assert form["extra_fields"]["page_size"]["schema"] == {
         "type": ["integer", "null"],
-        "minimum": 1,
+        "minimum": 20,
         "maximum": 100,
         "title": "Page size",
     }

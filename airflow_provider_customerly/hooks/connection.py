@@ -27,14 +27,14 @@ class ConnectionFields(Protocol):
 class Extra(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a connection's extra field may say. None stands for the client's own default."""
 
-    auth_header: Literal["bearer", "legacy"] | None = None
-    timeout: Annotated[float, msgspec.Meta(ge=1, le=600)] | None = None
     requests_per_second: Annotated[float, msgspec.Meta(ge=0.01, le=1000)] | None = None
     max_concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
-    page_size: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    page_size: Annotated[int, msgspec.Meta(ge=20, le=100)] | None = None
+    timeout: Annotated[float, msgspec.Meta(ge=1, le=600)] | None = None
     retry_budget: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
-    allow_insecure_http: bool | None = None
     hash_secret: str | None = None
+    auth_header: Literal["bearer", "legacy"] | None = None
+    allow_insecure_http: bool | None = None
 
 
 def client_arguments(connection: ConnectionFields) -> dict[str, Any]:
