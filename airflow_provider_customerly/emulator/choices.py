@@ -35,6 +35,8 @@ class Choices:
     :param max_batch: a longer batch is refused whole with 413; no maximum is documented.
     :param refuse_emails: a batch that holds one of these is refused whole with 400, to exercise a client that
         must find the row to blame.
+    :param crash_emails: the same with 500 and the vendor's envelope, on each try.
+    :param lose_emails: rows with one of these are neither stored, nor counted, nor listed as rejected.
     """
 
     legacy_header: bool = True
@@ -56,3 +58,5 @@ class Choices:
     attributes_key: Literal["attributes", "custom"] = "attributes"
     max_batch: int | None = None
     refuse_emails: frozenset[str] = frozenset()
+    crash_emails: frozenset[str] = frozenset()
+    lose_emails: frozenset[str] = frozenset()

@@ -78,8 +78,11 @@ class ContactsApi:
             choices = self._service.choices
             if choices.max_batch is not None and len(rows) > choices.max_batch:
                 raise ProblemError(413, "Request entity too large")
-            if any(isinstance(row, dict) and row.get("email") in choices.refuse_emails for row in rows):
+            if _any_of(choices.refuse_emails, rows):
                 raise ProblemError(400, "Bad request")
+            if _any_of(choices.crash_emails, rows):
+                raise ProblemError(500, "Internal server error")
+            rows = [row for row in rows if not _any_of(choices.lose_emails, [row])]
             outcome = self._service.store.upsert(kind, rows)
             self._service.stats.contacts(outcome.accepted, len(outcome.rejects))
             return answer({"inserted": outcome.accepted, choices.reject_key: self._rejects(outcome)})
@@ -160,3 +163,7 @@ class ContactsApi:
         with self._service.store.lock:
             self._service.store.add_attributes("users", self._by_path(request), body.get("attributes"))
         return answer({"updated": True})
+
+
+def _any_of(emails: frozenset[str], rows: list[Any]) -> bool:
+    return bool(emails) and any(isinstance(row, dict) and row.get("email") in emails for row in rows)

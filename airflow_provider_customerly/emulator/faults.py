@@ -14,6 +14,7 @@ FAULTS: dict[str, str] = {
     "429": "429 with Retry-After in seconds",
     "429-date": "429 with Retry-After as an HTTP date",
     "429-bare": "429 without Retry-After",
+    "400": "400 with the vendor's error envelope",
     "500": "500 with the vendor's error envelope",
     "502": "502 with a proxy's HTML",
     "503": "503 with a proxy's HTML",

@@ -40,6 +40,7 @@ def _answer(fault: str, faults: Faults, path: str) -> Response | None:
             response.headers["Retry-After"] = formatdate(time.time() + faults.retry_after, usegmt=True)
         return response
     return {
+        "400": lambda: _error(400, "Bad request"),
         "500": lambda: _error(500, "Internal server error"),
         "502": lambda: _proxy(502, "502 Bad Gateway"),
         "503": lambda: _proxy(503, "503 Service Temporarily Unavailable"),

@@ -134,6 +134,18 @@ def test_other_choices_are_followed(api, emulator: Emulator):
     assert "attributes" not in one
 
 
+def test_rows_that_crash_the_server_or_get_lost(api, emulator: Emulator):
+    emulator.service.choices = Choices(
+        crash_emails=frozenset({"crash@x.test"}), lose_emails=frozenset({"lost@x.test"})
+    )
+    rows = [{"email": "good@x.test"}, {"email": "lost@x.test"}]
+    crash = api.post("/users", json={"users": [*rows, {"email": "crash@x.test"}]})
+    assert (crash.status_code, crash.json()["error"]["message"]) == (500, "Internal server error")
+    assert emulator.store.find("users", email="good@x.test") is None
+    assert api.post("/users", json={"users": rows}).json()["data"] == {"inserted": 1, "not_added": []}
+    assert emulator.store.find("users", email="lost@x.test") is None
+
+
 @pytest.mark.parametrize("body", ["{", "[]", '{"users": 1}', '{"users": [NaN]}', ""])
 def test_a_malformed_body_is_refused(api, body: str):
     response = api.post("/users", data=body)

@@ -25,6 +25,7 @@ def emulator(request: pytest.FixtureRequest):
         ("429", 429, "json"),
         ("429-date", 429, "json"),
         ("429-bare", 429, "json"),
+        ("400", 400, "json"),
         ("500", 500, "json"),
         ("502", 502, "html"),
         ("503", 503, "html"),
