@@ -30,8 +30,8 @@ class Tags:
     """A column of tags: a list, tuple, set or array of text, a JSON array, or text separated by commas.
 
     Tags are trimmed; blank ones and repetitions are dropped. They keep their order; those of a set, which has
-    another order in every process, are sorted. Text that starts with a bracket is never taken for separated by
-    commas: tags are hard to take back, and parts of a broken array would be tags.
+    another order in every process, are sorted. Text that starts with a bracket must be an array, for tags are
+    hard to take back, and cut at its commas a broken array would give odd ones.
 
     :param constant: tags that every contact gets after its own.
     """
