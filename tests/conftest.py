@@ -11,7 +11,7 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
 NEEDS_SERVICE = "needs service"
 
-pytest_plugins = ["databases"]
+pytest_plugins = ["databases", "places"]
 
 
 @pytest.hookimpl(wrapper=True)
