@@ -51,6 +51,8 @@ class Reading:
         max_concurrency: int = 4,
     ) -> None:
         self.decoder = decoder
+        self.settled = ""
+        """What the batches given out so far settle, see `Chain.settled`: a later reading may start there."""
         self._fetch = fetch
         self._give_up = give_up
         self._page_size = page_size
@@ -89,6 +91,7 @@ class Reading:
                     continue
                 for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                     rows = self._chain.receive(under_way.pop(future), future.result())
+                    self.settled = self._chain.settled
                     if rows:
                         yield rows
         finally:
@@ -102,6 +105,7 @@ class Reading:
     def _read_in_sequence(self) -> Iterator[list[Record]]:
         """Page plainly: the best that can be done with a list whose order changes, and no proof."""
         certificate = self._chain.certificate
+        self.settled = ""
         certificate.verdict = "unproven"
         certificate.reason = "the server does not keep the list in ascending order of last_update"
         page = empty = 0
