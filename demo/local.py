@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,10 +66,13 @@ def run_quietly(environment: Mapping[str, str], *arguments: str) -> None:
             airflow_command(*arguments), env=dict(environment), stdout=output, stderr=subprocess.STDOUT
         ).returncode
     if code:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-40:])
-        sys.exit(
-            f"{tail}\n\n'airflow {' '.join(arguments)}' failed with code {code}; all of its output: {log}"
-        )
+        exit_with_end_of(log, f"'airflow {' '.join(arguments)}' failed with code {code}")
+
+
+def exit_with_end_of(log: Path, what: str) -> NoReturn:
+    """Exit with the last lines of a log, what happened, and where all of it is."""
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-40:])
+    sys.exit(f"{tail}\n\n{what}; all of its output: {log}")
 
 
 def _connection(process: subprocess.Popen[str]) -> str:

@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
-import urllib.request
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import urlsplit
 
-from local import CONNECTION, airflow_command, airflow_environment, emulator
+from local import CONNECTION, FOLDER, airflow_command, airflow_environment, emulator, exit_with_end_of
 
+DAG_ID = "customerly_contacts_export"
+LOG = FOLDER / "airflow-ui.log"
+CONNECTION_ID = "customerly_demo"
 START_SECONDS = 180
+STOP_SECONDS = 8  # by then only the scheduler's idle workers are left, which may wait for ever
+
+INSTRUCTIONS = """
+Open http://localhost:{port}/dags/{dag_id}
+The DAG runs by itself at first; the button 'Trigger' runs it again. The files come to
+{export}.
+
+Admin > Connections shows {connection_id}, a connection to the local Customerly: the button
+'Test Connection' asks whether it answers, the button beside it opens the form.
+
+Airflow's own output is in {log}.
+Stop with Ctrl-C."""
 
 
 def main() -> None:
@@ -20,9 +40,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8080)
     port = parser.parse_args().port
-    for number in (signal.SIGINT, signal.SIGTERM):
+    _refuse_taken(port)
+    # The terminal's end too: what runs in sessions of its own would outlive it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
-    with emulator() as connection:
+    with contextlib.suppress(KeyboardInterrupt), emulator() as connection:
         environment = airflow_environment(
             **connection,
             AIRFLOW__API__HOST="127.0.0.1",
@@ -33,46 +55,96 @@ def main() -> None:
             AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
             AIRFLOW__CORE__TEST_CONNECTION="Enabled",
         )
-        _serve(environment, port, connection[CONNECTION])
+        _serve(environment, port, json.loads(connection[CONNECTION]))
 
 
-def _serve(environment: dict[str, str], port: int, connection: str) -> None:
-    # Airflow stops as a whole only when all of its processes are interrupted at once: a group of its own.
-    airflow = subprocess.Popen(airflow_command("standalone"), env=environment, start_new_session=True)
+def _serve(environment: dict[str, str], port: int, connection: dict[str, str]) -> None:
+    print("Starting Airflow and a local Customerly; this takes about 20 seconds ...", flush=True)
+    FOLDER.mkdir(exist_ok=True)
+    with LOG.open("w") as output:
+        # Airflow stops as a whole only when all of its processes are interrupted at once: a group of its own.
+        airflow = subprocess.Popen(
+            airflow_command("standalone"),
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
-        if _answers(port, airflow):
-            print(f"\n\nOpen http://localhost:{port}/dags/customerly_contacts_export and trigger the DAG.")
-            print("For Admin > Connections > Test, this connection works (as JSON):")
-            print(f"  {connection}\nStop with Ctrl-C.\n", flush=True)
+        if not _shows_dag(port, airflow):
+            exit_with_end_of(LOG, "Airflow did not start")
+        _add_connection(port, connection)
+        export = environment["AIRFLOW_VAR_CUSTOMERLY_EXPORT_PATH"]
+        print(
+            INSTRUCTIONS.format(
+                port=port, dag_id=DAG_ID, export=export, connection_id=CONNECTION_ID, log=LOG
+            ),
+            flush=True,
+        )
         airflow.wait()
+        exit_with_end_of(LOG, "Airflow has stopped by itself")
     except KeyboardInterrupt:
         print("\nStopping Airflow ...", flush=True)
     finally:
         _interrupt_group(airflow)
 
 
-def _answers(port: int, airflow: subprocess.Popen[bytes]) -> bool:
-    for _ in range(START_SECONDS):
-        if airflow.poll() is not None:
-            return False
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5).close()
-        except OSError:
-            time.sleep(1)
-        else:
-            return True
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            sys.exit(
+                f"Cannot listen on port {port}: {error.strerror}. Choose another: make demo-ui PORT=8081"
+            )
+
+
+def _shows_dag(port: int, airflow: subprocess.Popen[bytes]) -> bool:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and airflow.poll() is None:
+        with contextlib.suppress(OSError, HTTPException):
+            if _ask(port, "GET", f"dags/{DAG_ID}") == HTTPStatus.OK:
+                return True
+        time.sleep(0.5)
     return False
+
+
+def _add_connection(port: int, connection: dict[str, str]) -> None:
+    # The DAG's connection is in the environment, where the interface does not show it. The port is told apart
+    # because Airflow 3.3.1 and 3.3.2 refuse to test a connection that has none.
+    host = urlsplit(connection["host"])
+    _ask(port, "DELETE", f"connections/{CONNECTION_ID}")
+    status = _ask(
+        port,
+        "POST",
+        "connections",
+        {**connection, "connection_id": CONNECTION_ID, "host": f"http://{host.hostname}", "port": host.port},
+    )
+    if status != HTTPStatus.CREATED:
+        exit_with_end_of(LOG, f"Airflow did not take the connection {CONNECTION_ID} (HTTP {status})")
+
+
+def _ask(port: int, method: str, path: str, body: dict[str, object] | None = None) -> int:
+    # Not urllib, which would ask a proxy from the environment.
+    with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=10)) as api:
+        text = json.dumps(body) if body else None
+        api.request(method, f"/api/v2/{path}", text, {"Content-Type": "application/json"})
+        return api.getresponse().status
 
 
 def _interrupt_group(airflow: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(airflow.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            airflow.wait(timeout=15)
+            airflow.wait(timeout=STOP_SECONDS)
         os.killpg(airflow.pid, signal.SIGKILL)
 
 
 def _stop(*_: object) -> None:
+    # A second Ctrl-C must not cut short what stops Airflow.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
