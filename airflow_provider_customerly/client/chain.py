@@ -94,6 +94,11 @@ class Chain:
         """Each contact with a `last_update` before this was given out, if it did not change; blank if unsure."""
         return "" if self._reasons else self._frontier[0]
 
+    @property
+    def settled(self) -> str:
+        """Contacts with a `last_update` before this were given out, if they did not change; blank if unsure."""
+        return "" if self._reasons else self._frontier[0]
+
     def ask(self) -> Ticket | None:
         """Give the next request worth sending now; None to wait for answers (or until `done`)."""
         wanted = None if self.done else self._wanted()
