@@ -96,7 +96,7 @@ class Chain:
 
     @property
     def settled(self) -> str:
-        """Contacts with a `last_update` before this were given out, if they did not change; blank if unsure."""
+        """Unchanged contacts with a `last_update` before this were given out; blank if that is not sure."""
         return "" if self._reasons else self._frontier[0]
 
     def ask(self) -> Ticket | None:
