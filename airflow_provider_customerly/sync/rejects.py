@@ -1,0 +1,104 @@
+"""The rows that were not delivered, and why, as a Parquet file for each run.
+
+The file names contacts, so that somebody can mend them; it lies under the sync's state and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from airflow_provider_customerly.storage import Location
+    from airflow_provider_customerly.storage.sink import Sink
+
+FOLDER = "rejects"
+_ROWS_AT_ONCE = 1_000
+
+
+class Reject(NamedTuple):
+    """A row that is not delivered.
+
+    :param run: the run that refused it: an earlier one where the row is still refused.
+    :param row: position in that run's source, from 1.
+    :param key: of the contact in the ledger, in hex; empty where the row names no contact.
+    :param reason: see `rows.Reason`.
+    """
+
+    run: str
+    row: int
+    email: str | None
+    key: str
+    reason: str
+    field: str | None
+    message: str
+
+
+_SCHEMA = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in Reject._fields])
+
+
+class RejectWriter:
+    """Writes the rejects of a run; the file is made with the first one.
+
+    Left without `close`, it leaves nothing.
+    """
+
+    def __init__(self, location: Location, run: str) -> None:
+        self.name = f"{FOLDER}/{run}.parquet"
+        self._location = location
+        self._waiting: list[Reject] = []
+        self._sink: Sink | None = None
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> RejectWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._sink is not None and self._writer is not None:
+            self._sink.abandon()
+            self._writer.close()
+            self._location.delete(self.name)
+
+    def add(self, reject: Reject) -> None:
+        """Take a row."""
+        self._waiting.append(reject)
+        if len(self._waiting) == _ROWS_AT_ONCE:
+            self._write()
+
+    def close(self) -> str | None:
+        """Finish the file; give its name, None when there was no reject."""
+        if self._waiting:
+            self._write()
+        if self._sink is None or self._writer is None:
+            return None
+        self._writer.close()
+        self._sink.close()
+        self._sink = self._writer = None
+        return self.name
+
+    def _write(self) -> None:
+        if self._writer is None:
+            self._sink = self._location.create(self.name)
+            self._writer = pq.ParquetWriter(self._sink, _SCHEMA, compression="zstd")
+        columns = zip(*self._waiting, strict=True)
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
+        self._writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+        self._waiting = []
+
+
+def read_rejects(location: Location, name: str) -> Iterator[Reject]:
+    """Read the rejects of a run, in little memory.
+
+    :param name: name of the file, relative to the sync's state.
+    """
+    with location.open(name) as stream:
+        for batch in pq.ParquetFile(stream).iter_batches(_ROWS_AT_ONCE):
+            for row in batch.to_pylist():
+                yield Reject(**row)
