@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from airflow_provider_customerly.client import endpoints, settings
 from airflow_provider_customerly.client.call import Call, Counters
 from airflow_provider_customerly.client.errors import CustomerlyNotFound
+from airflow_provider_customerly.client.locate import Locator
 from airflow_provider_customerly.client.pacing import Pace
 from airflow_provider_customerly.client.reading import Reading
 from airflow_provider_customerly.client.records import RecordDecoder
@@ -158,6 +159,15 @@ class Client:
             page_size=self.page_size,
             max_concurrency=self.max_concurrency,
         )
+
+    def locate(self, contact_type: ContactType, low: str, guess: int = 0) -> int:
+        """Find, in some twenty requests, the position in the list where ``low`` is: a start for a reading.
+
+        :param low: as for :meth:`read_contacts`.
+        :param guess: position where it may be; fewer requests are needed when it is close.
+        """
+        page = partial(self.fetch_page, contact_type, per_page=self.page_size)
+        return Locator(page, low, self.page_size).find(guess)
 
     def get_contact(
         self, contact_type: ContactType, *, email: str | None = None, user_id: str | int | None = None

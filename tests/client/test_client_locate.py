@@ -1,0 +1,106 @@
+import itertools
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulated_list import Row, SimulatedList
+
+from airflow_provider_customerly.client import Client
+from airflow_provider_customerly.client.chain import Chain
+from airflow_provider_customerly.client.locate import Locator
+from airflow_provider_customerly.emulator import Emulator
+
+
+class Pages:
+    """Serves the stamps of a simulated list and counts how often it is asked."""
+
+    def __init__(self, table: SimulatedList, mutations: int = 0, empty_every: int = 0) -> None:
+        self.table, self.mutations, self.empty_every = table, mutations, empty_every
+        self.asked = 0
+
+    def __call__(self, page: int) -> msgspec.Raw:
+        self.asked += 1
+        for _ in range(self.mutations):
+            self.table.mutate()
+        rows = self.table.page(page, 100)
+        if self.empty_every and self.asked % self.empty_every == 0:
+            rows = []
+        return msgspec.Raw(msgspec.json.encode([{"last_update": row.last_update} for row in rows]))
+
+
+def stamp(number: int) -> str:
+    return f"{1_000_000 + number:08d}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    groups=st.lists(st.integers(1, 5), max_size=600),
+    low=st.integers(0, 620),
+    guess=st.integers(0, 4000),
+)
+def test_finds_the_first_contact_at_or_after_an_instant(groups: list[int], low: int, guess: int) -> None:
+    table = SimulatedList(groups, 1)
+    truth = sum(groups[: max(0, low - 1)])
+    assert Locator(Pages(table), stamp(low), 100).find(guess) == truth
+
+
+@pytest.mark.parametrize("cap", [20, 50, 100])
+def test_a_server_that_gives_smaller_pages_is_counted_by_those(cap: int) -> None:
+    table = SimulatedList([1] * 5000, 1, cap=cap)
+    assert Locator(Pages(table), stamp(4321), 100).find() == 4320
+
+
+@pytest.mark.parametrize(("guess", "most"), [(0, 25), (99_700, 6), (98_000, 14), (120_000, 30)])
+def test_few_requests_find_it_among_a_hundred_thousand(guess: int, most: int) -> None:
+    pages = Pages(SimulatedList([1] * 100_000, 1))
+    assert Locator(pages, stamp(99_801), 100).find(guess) == 99_800
+    assert pages.asked <= most
+
+
+def test_single_empty_answers_do_not_mislead() -> None:
+    pages = Pages(SimulatedList([1] * 5000, 1), empty_every=3)
+    assert Locator(pages, stamp(4321), 100).find() == 4320
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    count=st.integers(0, 1500),
+    changed=st.integers(0, 200),
+    rate=st.sampled_from([0, 1, 3]),
+    start=st.integers(0, 3000),
+    seed=st.integers(0, 2**32),
+    shuffle=st.booleans(),
+)
+def test_a_reading_loses_nothing_wherever_it_is_told_to_start(
+    count: int, changed: int, rate: int, start: int, seed: int, shuffle: bool
+) -> None:
+    table = SimulatedList([1] * count, seed, shuffle=shuffle)
+    low = stamp(max(0, count - changed))
+    clock = itertools.count()
+    chain = Chain(low=low, start=start, prefetch=4, clock=lambda: float(next(clock)))
+    found: dict[int, str] = {}
+    given_rows: list[Row] = []
+    while not chain.done:
+        ticket = chain.ask()
+        if ticket is None:
+            continue
+        rows = chain.receive(ticket, table.page(ticket.window.page, ticket.window.per_page))
+        given_rows += rows
+        found |= {row.crmhero_user_id: row.last_update for row in rows}
+        for _ in range(rate):
+            table.mutate()
+    assert chain.certificate.verdict == "complete"
+    wanted = {key for key in table.unchanged if f"{table.stamps[key]:08d}" >= low}
+    assert {key for key in wanted if found.get(key) != f"{table.stamps[key]:08d}"} == set()
+    assert all(row.last_update >= low for row in given_rows)
+
+
+def test_the_client_finds_the_place_over_http() -> None:
+    with Emulator(users=3000, leads=10) as emulator, Client(emulator.token, emulator.url) as client:
+        stamps = sorted(emulator.store.versions("users").values())
+        low = stamps[2750]
+        assert client.locate("users", low, 2000) == stamps.index(low)
+        assert emulator.stats()["requests"] <= 12
+        assert client.locate("users", "2099-01-01 00:00:00") == 3000
+        assert client.locate("users", "1970-01-01 00:00:00") == 0
