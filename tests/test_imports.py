@@ -11,8 +11,8 @@ import pytest
 import airflow_provider_customerly
 
 PACKAGE = Path(airflow_provider_customerly.__file__).parent
-WITHOUT_AIRFLOW = ("client", "storage", "export", "sync", "emulator")
-AIRFLOW_SIDE = ("hooks", "transfers", "operators")
+WITHOUT_AIRFLOW = ("client", "storage", "export", "sync", "check", "emulator")
+AIRFLOW_SIDE = ("hooks", "transfers", "operators", "cli")
 MODULES = [*(path for part in WITHOUT_AIRFLOW for path in sorted((PACKAGE / part).rglob("*.py")))]
 
 

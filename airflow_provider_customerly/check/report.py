@@ -1,0 +1,96 @@
+"""A check as a whole: what a person reads, and what goes into a ticket."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_customerly import __version__
+from airflow_provider_customerly.check.findings import Finding, find
+from airflow_provider_customerly.check.look import Look
+from airflow_provider_customerly.check.wire import Wire
+
+if TYPE_CHECKING:
+    from airflow_provider_customerly.client.session import AuthHeader
+
+_WIDTH = 110
+_INDENT = " " * 13
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a check. It holds no contact and no token."""
+
+    base_url: str
+    checked_at: str
+    version: str
+    requests: int
+    findings: list[Finding]
+
+    @property
+    def token_works(self) -> bool:
+        """Tell whether the token was taken in any form of header."""
+        return any(
+            finding.verdict == "holds"
+            for finding in self.findings
+            if finding.name in ("bearer_header", "legacy_header")
+        )
+
+    def verdicts(self) -> dict[str, str]:
+        """Give the verdict of each finding, by its name."""
+        return {finding.name: finding.verdict for finding in self.findings}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as JSON values."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """Give the report as lines for a terminal."""
+        verdicts = list(self.verdicts().values())
+        lines = [f"{self.base_url}, {self.checked_at}, {self.requests} requests", ""]
+        for finding in self.findings:
+            lines.append(f"{finding.verdict:12} {finding.assumption}")
+            for text in (finding.evidence, f"-> {finding.consequence}"):
+                lines += textwrap.wrap(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        sums = [f"{verdicts.count(kind)} {kind}" for kind in ("holds", "differs", "not checked")]
+        lines += ["", ", ".join(sums)]
+        if "differs" in verdicts:
+            lines.append("What is to be reported: the output of --json. It holds no contact and no token.")
+        return "\n".join(lines)
+
+
+def run_check(
+    token: str,
+    base_url: str = "https://api.customerly.io/v1",
+    *,
+    auth_header: AuthHeader = "bearer",
+    timeout: float = 30.0,
+    requests_per_second: float | None = None,
+    allow_insecure_http: bool = False,
+    **_other_settings: Any,
+) -> Report:
+    """Compare an API with what this package takes for true, by at most 19 requests that only read.
+
+    The arguments are those of `Client`; others of its settings are taken and have no effect here.
+
+    :raises ValueError: a setting cannot work; the text says which and what to do.
+    """
+    wire = Wire(
+        base_url,
+        timeout=timeout,
+        requests_per_second=requests_per_second,
+        allow_insecure_http=allow_insecure_http,
+    )
+    try:
+        seen = Look(wire, token, auth_header).run()
+    finally:
+        wire.close()
+    return Report(
+        base_url=wire.base_url,
+        checked_at=f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
+        version=__version__,
+        requests=len(wire.exchanges),
+        findings=find(seen),
+    )
