@@ -130,19 +130,25 @@ class Chain:
             window = self._tie.ask()
             return None if window is None else ("tie", window)
         if self._end is not None:
+            if self._end.tail is None and not self._is_latest_under_way():
+                return "next", self._next_window()
             window = self._end.ask(self._largest)
             return None if window is None else ("behind", window)
         if not self._is_next_under_way():
             self._note_gap()
-            window = window_from(self._position - 1 - max(self._step, self._slack), self._largest)
-            return "next", window._replace(per_page=window.per_page - self._blanks)
+            return "next", self._next_window()
+        # One look first: many lists fit in a page.
+        room = self._prefetch if self.certificate.links else 1
+        if len(self._in_flight) + len(self._ahead) >= room:
+            return None
         window = window_from(self._planned - 2 - self._slack, self._largest)
-        room = min(self._prefetch, 2 * self.certificate.links + 1)
-        if len(self._in_flight) + len(self._ahead) >= room or (
-            self._dry is not None and window.offset >= self._dry
-        ):
+        if self._dry is not None and window.offset >= self._dry:
             return None
         return "ahead", window
+
+    def _next_window(self) -> Window:
+        window = window_from(self._position - 1 - max(self._step, self._slack), self._largest)
+        return window._replace(per_page=window.per_page - self._blanks)
 
     def _note_gap(self) -> None:
         if self._ahead:
@@ -156,6 +162,10 @@ class Chain:
             or (ticket.purpose == "ahead" and ticket.window.offset < self._position < ticket.window.reach)
             for ticket in self._in_flight.values()
         )
+
+    def _is_latest_under_way(self) -> bool:
+        links = self.certificate.links
+        return any(ticket.purpose == "next" and ticket.links == links for ticket in self._in_flight.values())
 
     # what an answer tells
 
@@ -181,8 +191,9 @@ class Chain:
 
     def _take_empty(self, ticket: Ticket) -> None:
         if ticket.purpose == "behind":
-            if self._end is not None and self._end.is_confirmed_by(ticket.window):
-                self._finish(self._end.tail)
+            if self._end is not None:
+                self._end.confirm(ticket.window)
+                self._finish_at(self._end)
         elif ticket.purpose == "tie":
             if self._tie is not None:
                 self._tie.receive(ticket.window, None)
@@ -204,7 +215,8 @@ class Chain:
         self._step = 2 * self._step + 2
 
     def _note_progress(self, *, moved: bool) -> None:
-        self._vain = 0 if moved or self._tie is not None or self._end is not None else self._vain + 1
+        moved = moved or self._tie is not None or (self._end is not None and self._end.tail is not None)
+        self._vain = 0 if moved else self._vain + 1
         if self._vain == _VAIN_ANSWERS:
             raise CustomerlyProtocolError(
                 f"{_VAIN_ANSWERS} list pages in a row brought nothing new after {len(self.fold)} contacts: "
@@ -229,9 +241,8 @@ class Chain:
         elif seen.high < self._frontier and not seen.short:
             self._position = max(self._position, seen.end)
             self._step = 0
-        if seen.short and is_latest and (seen.stamps[-1], 1) >= self._frontier and self._tie is None:
-            # Only the end as it was after everything else was read: what was updated meanwhile went there.
-            self._end = ListEnd(seen, seen.rows[seen.index(self._frontier) :], self._filled)
+        if seen.short and (seen.stamps[-1], 1) >= self._frontier and self._tie is None:
+            self._take_end(seen, is_latest=is_latest)
 
     def _advance(self, mark: Mark, position: int) -> None:
         self._frontier = mark
@@ -283,17 +294,29 @@ class Chain:
 
     # the end of the list
 
+    def _take_end(self, seen: Seen, *, is_latest: bool) -> None:
+        if self._end is None or self._end.position != seen.end:
+            self._end = ListEnd(seen.end)
+        self._end.note(seen, self._filled)
+        if is_latest:
+            # Only the end as it was after everything else was read: what was updated meanwhile went there.
+            self._end.tail = seen.rows[seen.index(self._frontier) :]
+        self._finish_at(self._end)
+
+    def _finish_at(self, end: ListEnd) -> None:
+        if end.tail is not None and end.is_confirmed:
+            self._finish(end.tail)
+
     def _end_was_wrong(self, end: ListEnd) -> None:
         """Rows came from behind what looked like the end: the list grew, or pages are clamped."""
         self.certificate.end_moved += 1
         self._end = None
-        count = len(end.seen.rows)
-        if end.seen.window.per_page > self._filled and count in self._short_counts:
-            self._clamp(count)
-        elif self.certificate.end_moved > _END_MOVES:
+        if end.per_page > self._filled and end.count in self._short_counts:
+            self._clamp(end.count)
+        elif self.certificate.end_moved > _END_MOVES and end.tail is not None:
             # Busy lists grow between any two requests; this window showed the end as it was at its moment.
             self._finish(end.tail)
-        self._short_counts.add(count)
+        self._short_counts.add(end.count)
 
     def _clamp(self, size: int) -> None:
         if size < SMALLEST_USABLE:

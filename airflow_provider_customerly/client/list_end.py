@@ -12,26 +12,45 @@ if TYPE_CHECKING:
 
 
 class ListEnd:
-    """A window that looks like the last one, and the requests that confirm it.
+    """A place that looks like the end, and the requests that confirm it.
 
-    :param seen: a window with fewer rows than asked for.
-    :param tail: its last rows, certain only when the end is.
-    :param filled: largest page size that the server is known to fill. Beyond it a short page may be a page
-        that was clamped, so more confirmations are asked for.
+    What lies behind it may be asked for before the last rows are certain: both looks take one round trip.
+
+    :param position: position behind the last row.
     """
 
-    def __init__(self, seen: Seen, tail: list[Record], filled: int) -> None:
-        self.seen = seen
-        self.tail = tail
-        self._missing = 2 if seen.window.per_page <= filled else 3
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.tail: list[Record] | None = None
+        """The last rows, once they were read after everything else; certain only when the end is."""
+        self.count = 0
+        """Rows in the newest window that showed this end,"""
+        self.per_page = 0
+        """and how many it asked for."""
+        self._wanted = 2
+        self._confirmations = 0
         self._asked: list[Window] = []
         self._sizes: set[int] = set()
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether enough requests behind this place came back empty."""
+        return self._confirmations >= self._wanted
+
+    def note(self, seen: Seen, filled: int) -> None:
+        """Take a window that ends here, with fewer rows than asked for.
+
+        :param filled: largest page size that the server is known to fill. Beyond it a short page may be a
+            page that was clamped, so more confirmations are asked for.
+        """
+        self.count, self.per_page = len(seen.rows), seen.window.per_page
+        self._wanted = 2 if self.per_page <= filled else 3
+
     def ask(self, largest: int) -> Window | None:
         """Give the next window behind the end, each of another size; None when enough are under way."""
-        if len(self._asked) >= self._missing:
+        if self._confirmations + len(self._asked) >= self._wanted:
             return None
-        window = window_behind(self.seen.end, largest, not_sizes=self._sizes)
+        window = window_behind(self.position, largest, not_sizes=self._sizes)
         self._sizes.add(window.per_page)
         self._asked.append(window)
         return window
@@ -40,9 +59,8 @@ class ListEnd:
         """Tell whether this end asked for `window`."""
         return window in self._asked
 
-    def is_confirmed_by(self, window: Window) -> bool:
-        """Note that `window` came back empty; tell whether that was the last confirmation needed."""
+    def confirm(self, window: Window) -> None:
+        """Note that `window` came back empty."""
         if window in self._asked:
             self._asked.remove(window)
-            self._missing -= 1
-        return self._missing == 0
+            self._confirmations += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,7 @@ class Seen:
         :raises OrderBrokenError: they are not sorted by `last_update`.
         """
         stamps = [stamp_of(row) for row in rows]
-        if any(left > right for left, right in itertools.pairwise(stamps)):
+        if stamps != sorted(stamps):
             raise OrderBrokenError
         return cls(window, rows, stamps, links)
 

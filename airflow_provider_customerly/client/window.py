@@ -35,10 +35,15 @@ def window_from(start: int, largest: int) -> Window:
     :param largest: most rows a page may have; sizes from half of it on are tried.
     """
     start = max(start, 0)
-    return max(
-        (Window(start // size, size) for size in range(largest, largest // 2 - 1, -1)),
-        key=lambda window: window.reach,
-    )
+    # The reach is `start - start % size + size`. A plain loop, because this is done for every request.
+    best = largest
+    most = largest - start % largest
+    for size in range(largest - 1, largest // 2 - 1, -1):
+        if size <= most:
+            break
+        if size - start % size > most:
+            best, most = size, size - start % size
+    return Window(start // best, best)
 
 
 def window_behind(end: int, largest: int, *, not_sizes: Collection[int] = ()) -> Window:
