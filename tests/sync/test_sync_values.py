@@ -107,6 +107,7 @@ def same(actual: Any, expected: Any) -> bool:
         (Decimal("0E+999999"), 0),
         (Decimal("1E-999999"), 0),
         (Decimal("1E+3"), 1000),
+        (Decimal(2**53), 2**53),
         (Decimal(2**53 + 1), "9007199254740993"),
         (Decimal("9007199254740993.5"), 9007199254740994.0),
         (ID, str(ID)),
@@ -234,6 +235,7 @@ def test_numbers_that_python_would_not_write_out(column: str) -> None:
         (np.datetime64("2024-06-03T12:00:00", "ns"), "Europe/Rome", NOON_UTC - 7200),
         (np.datetime64("2024-06-03T12", "h"), "UTC", NOON_UTC),
         (np.datetime64("2024-06-03"), "Europe/Rome", NOON_UTC - 14 * 3600),
+        (np.datetime64("2024-06-03"), None, NOON_UTC - 12 * 3600),
     ],
 )
 @pytest.mark.parametrize("column", ["plan", "signup_at"])
@@ -435,6 +437,7 @@ def test_tags_come_in_many_forms(value: Any, expected: list[str] | None) -> None
         '{"a": 1}',
         "{a,b}",
         '["\\ud800"]',
+        '["\ud800"]',
         np.array([1, 2]),
         np.array([["a"]]),
     ],
