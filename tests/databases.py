@@ -8,7 +8,7 @@ The fixture ``database`` runs a test once for each engine:
         SqlToSomethingOperator(sql_conn_id=database.conn_id, table="contacts", ...).execute({})
         assert database.query("select count(*) from contacts") == [(1,)]
 
-``@pytest.mark.parametrize("database", ["sqlite", "postgres"], indirect=True)`` picks engines among ``ENGINES``;
+``@pytest.mark.parametrize("database", ["sqlite", "postgres"], indirect=True)`` picks some of ``ENGINES``, and
 ``database.engine`` tells which one it is. A DAG run in a process of its own needs ``database.environment``
 among its variables. Write SQL that all engines know.
 

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import sqlparse
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.sdk import BaseHook
-from sqlparse.exceptions import SQLParseError
+from sqlparse.lexer import tokenize
+from sqlparse.tokens import DDL, DML, Comment, Punctuation, Whitespace
 
 from airflow_provider_customerly.transfers.sql_names import check_table_name, quoted
 
@@ -83,17 +83,7 @@ class SqlSource:
 
         :raises ValueError: the connection's type has no hook that is installed and speaks SQL.
         """
-        connection = BaseHook.get_connection(self.sql_conn_id)
-        of_type = f"Connection {self.sql_conn_id!r} is of type {connection.conn_type!r}"
-        try:
-            hook = connection.get_hook()  # type: ignore[no-untyped-call]
-        except (AirflowException, ImportError) as error:
-            raise ValueError(
-                f"{of_type}, for which no hook is installed: install the provider package of that database."
-            ) from error
-        if not isinstance(hook, DbApiHook):
-            raise ValueError(f"{of_type}, which does not speak SQL. Name a connection to a database.")
-        return hook
+        return sql_hook(self.sql_conn_id)
 
     @contextmanager
     def open(self) -> Iterator[Rows]:
@@ -121,28 +111,52 @@ class SqlSource:
         cursor.execute(sql, self.parameters) if self.parameters else cursor.execute(sql)
 
 
-def _checked_query(sql: str) -> str:
-    query = sql.rstrip("; \t\r\n")
+def sql_hook(conn_id: str) -> DbApiHook:
+    """Give the hook of a connection to a database.
+
+    :raises ValueError: the connection's type has no hook that is installed and speaks SQL.
+    """
+    connection = BaseHook.get_connection(conn_id)
+    of_type = f"Connection {conn_id!r} is of type {connection.conn_type!r}"
     try:
-        statements: list[Any] = [one for one in sqlparse.parse(query) if _says_something(one)]
-    except SQLParseError:
-        # Longer than it takes apart; the database will judge.
-        return query
-    if len(statements) != 1:
-        raise ValueError(f"sql must be one query. It has {len(statements)} statements.")
-    kind = statements[0].get_type()
-    if kind not in ("SELECT", "UNKNOWN"):
-        raise ValueError(f"sql must be a query. It is {kind}, which writes: run that in a task of its own.")
-    return query
+        hook = connection.get_hook()  # type: ignore[no-untyped-call]
+    except (AirflowException, ImportError) as error:
+        raise ValueError(
+            f"{of_type}, for which no hook is installed: install the provider package of that database."
+        ) from error
+    if not isinstance(hook, DbApiHook):
+        raise ValueError(f"{of_type}, which does not speak SQL. Name a connection to a database.")
+    return hook
 
 
-def _says_something(statement: Any) -> bool:
-    return statement.token_first(skip_cm=True) is not None
-
-
-def _drivers(connection: Any) -> set[str]:
-    """Top-level modules of the connection's class and its bases; ``__class__`` sees through a proxy."""
+def drivers_of(connection: Any) -> set[str]:
+    """Give the top-level modules of a connection's class and its bases; a proxy shows those behind it."""
     return {base.__module__.partition(".")[0] for base in connection.__class__.__mro__}
+
+
+def _checked_query(sql: str) -> str:
+    lexed = tokenize(sql)  # type: ignore[no-untyped-call]
+    words = [(kind, word) for kind, word in lexed if kind not in Whitespace and kind not in Comment]
+    while words and words[-1][1] == ";":
+        words.pop()
+    if not words:
+        raise ValueError("sql is empty; if it is a template, check the variable it is rendered from.")
+    if (Punctuation, ";") in words:
+        raise ValueError("sql must be one query, and is several statements.")
+    verb = _verb(words)
+    if verb not in ("SELECT", None):
+        raise ValueError(f"sql must be a query, and is {verb}: run that in a task of its own.")
+    return sql.rstrip("; \t\r\n")
+
+
+def _verb(words: list[tuple[Any, str]]) -> str | None:
+    """Find what a statement does: behind the parentheses of a WITH, the first verb."""
+    depth = 0
+    for kind, word in words:
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        if depth == 0 and (kind in DML or kind in DDL):
+            return word.upper()
+    return None
 
 
 def _open_cursor(connection: Any) -> Any:
@@ -150,7 +164,7 @@ def _open_cursor(connection: Any) -> Any:
 
     Its class is named, so that one set on the connection, which may give dictionaries, does not count.
     """
-    drivers = _drivers(connection)
+    drivers = drivers_of(connection)
     name = f"customerly_{uuid4().hex}"
     if "psycopg2" in drivers:
         connection.autocommit = False
@@ -169,7 +183,7 @@ def _tells_columns_late(cursor: Any) -> bool:
 
 def _close(cursor: Any, connection: Any) -> None:
     # MySQLdb reads all the rows still to come before it closes a cursor, unless the connection is gone.
-    both = [connection, cursor] if "MySQLdb" in _drivers(connection) else [cursor, connection]
+    both = [connection, cursor] if "MySQLdb" in drivers_of(connection) else [cursor, connection]
     for one in filter(None, both):
         # Some drivers refuse to close a cursor with rows unread, or after an error: what matters is that
         # the connection is closed too, and that this hides no failure of the query.
