@@ -36,6 +36,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_customerly.transfers.customerly_to_parquet",
             }
         ],
+        "cli": ["airflow_provider_customerly.cli.definition.get_customerly_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "customerly",

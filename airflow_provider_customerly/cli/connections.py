@@ -1,0 +1,27 @@
+"""Airflow's connections, as a command finds them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+
+def look_into_database() -> None:
+    """Let connections of Airflow's database be found, as in Airflow's own commands."""
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+
+
+def get_connection(conn_id: str) -> Connection:
+    """Return a connection from the environment, a secrets backend or the database, or end the command."""
+    look_into_database()
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+    from airflow.sdk import BaseHook
+
+    try:
+        return BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        sys.exit(f"There is no connection {conn_id!r}: add it, or name another one.")
