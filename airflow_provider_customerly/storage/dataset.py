@@ -54,6 +54,13 @@ class Dataset:
                     raise
         raise AssertionError("unreachable")
 
+    def at(self, name: str) -> Manifest:
+        """Read the commit whose manifest has this name.
+
+        :raises FileNotFoundError: there is none.
+        """
+        return read_manifest(self.location, name)
+
     def begin(self, owner: str = "") -> Write:
         """Start a write, and remove what dead writers left.
 

@@ -44,7 +44,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int = 0
     """Order of the commits of a dataset, from 1; set when it is committed."""
     run: str
+    owner: str = ""
+    """What made it, the same for each try of it; see `Lease`."""
     mode: str
+    after: str = ""
+    """Name of the manifest that this one adds to; blank if its files are the whole state."""
     contact_type: str = ""
     partition: dict[str, str]
     """Folder of the files, for instance `{"snapshot_date": "2026-11-23"}`."""
@@ -57,6 +61,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Newest `last_update` in the files."""
     watermark: datetime | None = None
     """Up to this instant, every change was seen; a later reading of changes starts here."""
+    since: datetime | None = None
+    """Only contacts with `last_update` at or after this were read; None if all were."""
+    refreshed_at: datetime | None = None
+    """When the reading of the whole list began that this state rests on."""
+    settings: str = ""
+    """Fingerprint of what decides the content of a row; rows of different settings do not mix."""
+    deleted: list[FileEntry] = []
+    """Files that tell which contacts of the state before were deleted."""
+    deletions: dict[str, int] = {}
+    """Number of contacts of the state before that are not in this one, by what became of them."""
     certificate: dict[str, Any] = {}
     """What the reading can prove about its completeness; empty for what was not read from the API."""
     misfits: dict[str, int] = {}
@@ -70,6 +84,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """Name of the manifest's own file, relative to the dataset."""
         return f"{FOLDER}/{self.sequence:08d}-{self.run}.json"
+
+    @property
+    def parts(self) -> list[FileEntry]:
+        """All files of this commit."""
+        return [*self.files, *self.deleted]
 
     @property
     def folder(self) -> str:

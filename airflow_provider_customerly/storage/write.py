@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from airflow_provider_customerly.storage.history import is_added_to, remove_commit
 from airflow_provider_customerly.storage.lease import Lease, LeaseLostError
 from airflow_provider_customerly.storage.manifest import (
     Manifest,
@@ -65,20 +67,21 @@ class Write:
     def commit(self, manifest: Manifest) -> Manifest:
         """Make the parts that `manifest` names the newest state, then remove the commit it replaces.
 
-        A commit replaces those of the same mode and partition that came before.
+        A commit replaces those of the same mode and partition that came before. If it adds to another one,
+        it replaces only earlier tries of itself: those of the same owner that add to the same one. Whatever
+        another commit adds to stays.
 
         :param manifest: its `sequence` is set here.
-        :raises LeaseLostError: another writer has taken over; nothing is committed.
+        :raises LeaseLostError: another writer has taken over, or removed what this one adds to; nothing is
+            committed.
         """
         self._lease.renew()
-        self._lease.check()
-        self._require_parts(manifest)
+        self._check(manifest)
         sequence = max((name.sequence for name in manifest_names(self.location)), default=0) + 1
         manifest = msgspec.structs.replace(manifest, sequence=sequence)
         self.location.write_atomic(manifest.name, manifest.encode())
         try:
-            self._lease.check()
-            self._require_parts(manifest)
+            self._check(manifest)
         except LeaseLostError:
             self.location.delete(manifest.name)
             raise
@@ -100,9 +103,17 @@ class Write:
             # Another error is on its way out, and the next write cleans up in any case.
             log.warning("Could not remove run %s at %s: %s", self.run, self.location, type(error).__name__)
 
-    def _require_parts(self, manifest: Manifest) -> None:
-        present = self.location.list(manifest.folder)
-        for entry in manifest.files:
+    def _check(self, manifest: Manifest) -> None:
+        self._lease.check()
+        if manifest.after and not self.location.exists(manifest.after):
+            raise LeaseLostError(
+                f"{manifest.after} at {self.location}, which run {self.run} adds to, was replaced or removed "
+                "meanwhile. Nothing was committed. Run it again."
+            )
+        present = dict[str, int]()
+        for folder in {entry.path.rpartition("/")[0] for entry in manifest.parts}:
+            present |= self.location.list(folder)
+        for entry in manifest.parts:
             if present.get(entry.path) != entry.bytes:
                 raise LeaseLostError(
                     f"{entry.path} at {self.location} is gone or cut short, though run {self.run} wrote "
@@ -116,12 +127,13 @@ class Write:
             # Only a manifest with files in this folder can be replaced; there may be thousands of others.
             if name.sequence >= manifest.sequence or name.run not in here:
                 continue
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 other = read_manifest(self.location, name.name)
-            except FileNotFoundError:
-                continue
-            if (other.mode, other.partition) == (manifest.mode, manifest.partition):
-                # The manifest first: a crash in between leaves orphans, never a manifest without its files.
-                self.location.delete(name.name)
-                for entry in other.files:
-                    self.location.delete(entry.path)
+                if _replaces(manifest, other) and not is_added_to(self.location, other):
+                    remove_commit(self.location, other)
+
+
+def _replaces(manifest: Manifest, other: Manifest) -> bool:
+    if (other.mode, other.partition, other.after) != (manifest.mode, manifest.partition, manifest.after):
+        return False
+    return not manifest.after or (manifest.owner != "" and manifest.owner == other.owner)
