@@ -60,7 +60,8 @@ class CustomerlyAuthError(CustomerlyError):
     permanent = True
     advice = (
         "Create a new access token in Customerly (Project Settings > Installation > Public API) and store it "
-        "as the password of the connection; a token dies when the teammate who created it leaves the project."
+        "as the connection's password, which the form calls access token; a token dies when the teammate who "
+        "created it leaves the project."
     )
 
 

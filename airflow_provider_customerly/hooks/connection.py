@@ -122,7 +122,7 @@ def _token(password: str | None) -> str:
     if not token:
         raise ValueError(
             "it has no access token. Create one in Customerly (Project Settings > Installation > Public API) "
-            "and set it as the connection's password."
+            "and set it as the connection's password, which the form calls access token."
         )
     return token
 
