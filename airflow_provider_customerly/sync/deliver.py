@@ -1,0 +1,229 @@
+"""Sends rows in batches, and finds the rows to blame when a batch fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from airflow_provider_customerly.client import (
+    CustomerlyError,
+    CustomerlyProtocolError,
+    CustomerlyUnavailable,
+)
+from airflow_provider_customerly.client.endpoints import check_contact_type
+from airflow_provider_customerly.client.settings import check_range
+from airflow_provider_customerly.sync import wording
+from airflow_provider_customerly.sync.answer import Verdict, halves, judge
+from airflow_provider_customerly.sync.blame import may_be_a_rows_fault, not_the_rows
+from airflow_provider_customerly.sync.rows import Outgoing, Problem, Settled
+
+if TYPE_CHECKING:
+    from airflow_provider_customerly.client import Client, ContactType
+
+log = logging.getLogger(__name__)
+
+LARGEST_BATCH = 100
+_MOST_HELD = 20
+"""Rows in a row that are held to be at fault before their request itself comes under suspicion."""
+
+_LOOK_AGAIN = 1.0
+"""Seconds between looks at calls that should end."""
+
+Settle = Callable[[list[Settled]], None]
+
+
+def deliver(
+    client: Client,
+    contact_type: ContactType,
+    rows: Iterable[Outgoing],
+    settle: Settle,
+    *,
+    batch_size: int = 50,
+    max_concurrency: int = 1,
+) -> None:
+    """Create or update contacts, and tell what became of each row.
+
+    Every row is settled exactly once, unless this raises; a row that is not settled may have been delivered
+    or not, and sending it again is harmless. Rows of which an answer leaves open what became of them, and
+    those of a batch that fails as a whole, are sent again in halves, until each that is not accepted stood
+    alone.
+
+    A row that stood alone in a request that failed, or that no answer explains, is only refused once the
+    same request passed with another row after it: before that, the fault may be the host's, the
+    token's rights' or an outage's. Until then it is held, and the next accepted row settles it, in whatever
+    thread. When 20 rows are held, or the rows are used up, the row accepted last is sent once more to find
+    out, and if it fails too the failure is raised and no held row is settled. When none was accepted at all,
+    20 held rows raise; fewer are refused at the end if the failure is no outage and the API
+    answers a plain question.
+
+    :param rows: taken lazily, a batch at a time, by the calling thread.
+    :param settle: called with what one answer settled, by the thread that got the answer, before it sends
+        anything else; never twice at a time.
+    :param batch_size: rows in a request, 1 to 100.
+    :param max_concurrency: most batches in flight; the client's own limit holds as well.
+    :raises CustomerlyError: the first failure that is not the rows'. After a failure, be it of `rows` or of
+        `settle` too, nothing new is sent; what is under way is awaited and settled (not after a failure of
+        `settle`), and what waits for its next try is stopped by cancelling the client's calls.
+    """
+    check_contact_type(contact_type)
+    check_range("batch_size", batch_size, 1, LARGEST_BATCH)
+    check_range("max_concurrency", max_concurrency, 1, 256)
+    _Delivery(client, contact_type, settle).run(_batches(rows, batch_size), max_concurrency)
+
+
+class _Held(NamedTuple):
+    row: Outgoing
+    problem: Problem
+    failure: CustomerlyError
+
+
+class _Delivery:
+    """One call of `deliver`, shared by its threads."""
+
+    def __init__(self, client: Client, contact_type: ContactType, settle: Settle) -> None:
+        self._client = client
+        self._contact_type = contact_type
+        self._settle_rows = settle
+        self._stopping = threading.Event()
+        self._has_warned = False
+        self._lock = threading.Lock()
+        # The rest is guarded by the lock.
+        self._held: list[_Held] = []
+        self._witness: Outgoing | None = None
+        self._failure: BaseException | None = None
+        self._is_closed = False
+
+    def run(self, batches: Iterator[list[Outgoing]], max_concurrency: int) -> None:
+        under_way: set[Future[None]] = set()
+        try:
+            with ThreadPoolExecutor(max_concurrency, thread_name_prefix="customerly-sync") as pool:
+                try:
+                    while not self._stopping.is_set() and (batch := next(batches, None)):
+                        under_way.add(pool.submit(self._deliver, batch))
+                        if len(under_way) == max_concurrency:
+                            under_way = wait(under_way, return_when=FIRST_COMPLETED).not_done
+                    self._wait_for(under_way)
+                    if self._failure is not None:
+                        raise self._failure
+                    self._settle_held()
+                except BaseException:
+                    self._stop()
+                    self._wait_for(under_way)
+                    raise
+        finally:
+            # An interrupted wait leaves threads behind, and the caller's journal may be closed by now.
+            with self._lock:
+                self._is_closed = True
+
+    def _wait_for(self, under_way: set[Future[None]]) -> None:
+        while wait(under_way, timeout=_LOOK_AGAIN).not_done:
+            if self._stopping.is_set():
+                self._client.cancel()  # once more: a call that just began was not there to be cancelled
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._client.cancel()
+
+    def _deliver(self, batch: list[Outgoing]) -> None:
+        """Deliver a batch; failures are kept for the calling thread."""
+        try:
+            groups = [batch]
+            while groups and not self._stopping.is_set():
+                groups.extend(reversed(self._send(groups.pop())))
+        except BaseException as failure:
+            with self._lock:
+                self._failure = self._failure or failure
+            self._stop()
+
+    def _send(self, group: list[Outgoing]) -> list[list[Outgoing]]:
+        """Send a group, settle what the answer tells, and return the groups to send again."""
+        outcome = self._ask(group)
+        if isinstance(outcome, Verdict):
+            self._settle([*map(Settled, outcome.accepted), *outcome.refused])
+            if len(group) == 1 and outcome.again:
+                self._hold(group[0], wording.unexplained(), self._nothing_said())
+                return []
+            return outcome.again
+        if len(group) == 1:
+            self._hold(group[0], wording.failed(group[0].contact, outcome), outcome)
+            return []
+        self._tell(group, outcome)
+        return halves(group)
+
+    def _ask(self, group: list[Outgoing]) -> Verdict | CustomerlyError:
+        """Send a group; a failure that may be the fault of a row in it is returned, any other raised."""
+        try:
+            answer = self._client.upsert_contacts(self._contact_type, [row.contact for row in group])
+        except CustomerlyError as failure:
+            if not may_be_a_rows_fault(failure):
+                raise
+            return failure
+        return judge(group, answer)
+
+    def _settle(self, settled: list[Settled], *, held_too: bool = False) -> None:
+        with self._lock:
+            accepted = [one.row for one in settled if one.problem is None]
+            if accepted:
+                self._witness = accepted[-1]
+            if accepted or held_too:
+                settled = [*(Settled(one.row, one.problem) for one in self._held), *settled]
+                self._held = []
+            if self._is_closed or not settled:
+                return
+            try:
+                self._settle_rows(settled)
+            except BaseException:
+                self._is_closed = True
+                raise
+
+    def _hold(self, row: Outgoing, problem: Problem, failure: CustomerlyError) -> None:
+        with self._lock:
+            self._held.append(_Held(row, problem, failure))
+            is_suspicious = len(self._held) >= _MOST_HELD
+        if is_suspicious and not self._stopping.is_set():
+            self._settle_held()
+
+    def _settle_held(self) -> None:
+        """Find out whether the held rows are at fault, and settle them if so; else raise."""
+        with self._lock:
+            held, witness = list(self._held), self._witness
+        if not held:
+            return
+        if not self._is_request_good(held, witness):
+            raise not_the_rows(held[-1].failure, held[-1].row.contact, len(held))
+        self._settle([], held_too=True)
+
+    def _is_request_good(self, held: list[_Held], witness: Outgoing | None) -> bool:
+        if witness is not None:
+            outcome = self._ask([witness])
+            return isinstance(outcome, Verdict) and bool(outcome.accepted)
+        if len(held) >= _MOST_HELD or any(isinstance(one.failure, CustomerlyUnavailable) for one in held):
+            return False
+        self._client.check()
+        return True
+
+    def _nothing_said(self) -> CustomerlyProtocolError:
+        return CustomerlyProtocolError(
+            "the answer counts no contact as accepted and names none as refused",
+            request=f"POST /{self._contact_type}",
+        )
+
+    def _tell(self, group: list[Outgoing], failure: CustomerlyError) -> None:
+        level = logging.DEBUG if self._has_warned else logging.WARNING
+        self._has_warned = True
+        log.log(
+            level,
+            "A batch of %d contacts failed with HTTP %s: sending it in halves to find those at fault.",
+            len(group),
+            failure.status,
+        )
+
+
+def _batches(rows: Iterable[Outgoing], size: int) -> Iterator[list[Outgoing]]:
+    remaining = iter(rows)
+    while batch := list(islice(remaining, size)):
+        yield batch
