@@ -33,18 +33,21 @@ class Clock:
     def seconds(self, value: dt.date) -> int:
         """Give unix seconds: of a date those of its midnight, in UTC when no zone was named."""
         try:
-            if not isinstance(value, dt.datetime):
-                moment = dt.datetime(value.year, value.month, value.day, tzinfo=self._zone or dt.timezone.utc)
-            elif value.utcoffset() is not None:
-                moment = value
-            elif self._zone is not None:
-                moment = value.replace(tzinfo=self._zone)
-            else:
-                raise Unsendable("bad_value", _NAIVE)
-            past = moment - _EPOCH
-        except OverflowError:
+            past = self._moment(value) - _EPOCH
+        except Unsendable:
+            raise
+        except (OverflowError, ValueError):  # a zone of the driver's own fails, or the year is beyond 9999
             raise Unsendable("bad_value", _BEYOND) from None
         return past.days * 86_400 + past.seconds
+
+    def _moment(self, value: dt.date) -> dt.datetime:
+        if not isinstance(value, dt.datetime):
+            return dt.datetime(value.year, value.month, value.day, tzinfo=self._zone or dt.timezone.utc)
+        if value.utcoffset() is not None:
+            return value
+        if self._zone is None:
+            raise Unsendable("bad_value", _NAIVE)
+        return value.replace(tzinfo=self._zone)
 
 
 def _zone(name: str) -> dt.tzinfo:

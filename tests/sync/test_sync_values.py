@@ -251,12 +251,22 @@ def test_a_time_without_zone_needs_one(value: Any) -> None:
 
 
 class Astray(dt.tzinfo):
-    def utcoffset(self, _: dt.datetime | None) -> dt.timedelta:
-        raise OverflowError
+    def utcoffset(self, moment: dt.datetime | None) -> dt.timedelta:
+        if moment and moment.year > 2000:
+            raise OverflowError
+        return dt.timedelta(days=2)
 
 
-def test_a_zone_that_fails_is_the_row_s_problem() -> None:
-    assert refused("plan", NOON.replace(tzinfo=Astray())) == "bad_value"
+@pytest.mark.parametrize(
+    "value",
+    [
+        NOON.replace(tzinfo=Astray()),
+        NOON.replace(year=2000, tzinfo=Astray()),
+        pd.Timestamp(np.datetime64("20000-01-01", "s")),
+    ],
+)
+def test_a_time_that_cannot_be_converted_is_its_row_s_problem(value: dt.datetime) -> None:
+    assert refused("plan", value, timezone="UTC") == "bad_value"
 
 
 @pytest.mark.parametrize(
