@@ -130,8 +130,8 @@ def sql_hook(conn_id: str) -> DbApiHook:
 
 
 def drivers_of(connection: Any) -> set[str]:
-    """Give the top-level modules of a connection's class and its bases; a proxy shows those behind it."""
-    return {base.__module__.partition(".")[0] for base in connection.__class__.__mro__}
+    """Name the top-level modules of a connection's class and its bases; a proxy shows those behind it."""
+    return {base.__module__.partition(".")[0].lstrip("_") for base in connection.__class__.__mro__}
 
 
 def _checked_query(sql: str) -> str:
