@@ -26,10 +26,9 @@ def to_array(
     :param promoted: see `coercion`.
     :returns: the array, and the positions of the values that do not fit and became null.
     """
-    array = _at_once(values, kind)
-    if array is None:
+    if UNSET in values:
         values = [None if value is UNSET else value for value in values]
-        array = _at_once(values, kind)
+    array = _at_once(values, kind)
     if array is not None:
         return array, []
     return _one_by_one(values, kind, promoted)
@@ -39,7 +38,7 @@ def _at_once(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
     """Convert values that need no thought; must never take what `coerce` would refuse or take otherwise."""
     try:
         if kind == pa.string():
-            return pa.array(values, kind)
+            return _texts(values)
         # Arrow finds the type out: told the type, it would cut 1.5 down to 1 and take true for 1.0.
         array = pa.array(values)
         if array.type == kind:
@@ -53,6 +52,14 @@ def _at_once(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
     except _REFUSED:
         pass
     return None
+
+
+def _texts(values: Sequence[Any]) -> pa.Array | None:
+    try:
+        return pa.array(values, pa.string())
+    except _REFUSED:
+        array = pa.array(values)  # numbers, in a column of them; refused when it has both
+    return array.cast(pa.string()) if pa.types.is_int64(array.type) else None
 
 
 def _from_integers(array: pa.Array, kind: pa.DataType) -> pa.Array | None:
