@@ -1,1 +1,28 @@
 """Warehouse rows to contacts: what changed is sent, and what became of every row is known."""
+
+from airflow_provider_customerly.sync.guards import Guards, Limit, SyncGuardError, limit
+from airflow_provider_customerly.sync.options import Options
+from airflow_provider_customerly.sync.record import RunRecord
+from airflow_provider_customerly.sync.rejects import Reject
+from airflow_provider_customerly.sync.run import (
+    Source,
+    SyncRejectsError,
+    apply_plan,
+    plan_contacts,
+    sync_contacts,
+)
+
+__all__ = [
+    "Guards",
+    "Limit",
+    "Options",
+    "Reject",
+    "RunRecord",
+    "Source",
+    "SyncGuardError",
+    "SyncRejectsError",
+    "apply_plan",
+    "limit",
+    "plan_contacts",
+    "sync_contacts",
+]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_customerly.client import (
     CustomerlyError,
     CustomerlyNotFound,
+    CustomerlyProtocolError,
     CustomerlyRequestError,
     CustomerlyUnavailable,
 )
@@ -43,10 +44,11 @@ def not_the_rows(failure: CustomerlyError, contact: Mapping[str, Any], count: in
     :param contact: what was in that request; its values are taken out of the vendor's words.
     :param count: how many contacts failed since one was accepted.
     """
-    contacts = "a contact" if count == 1 else f"{count} contacts"
+    who = "a contact sent alone" if count == 1 else f"{count} contacts, each sent alone,"
+    outcome = "got no clear answer" if isinstance(failure, CustomerlyProtocolError) else "failed"
     words = failure.vendor_message
     return type(failure)(
-        f"{contacts} failed, each sent alone, and no other passes, so it is not the contacts' fault",
+        f"{who} {outcome}, and no other passes, so the fault is not theirs",
         request=failure.request,
         status=failure.status,
         vendor_message=None if words is None else without_values(contact, words),

@@ -62,6 +62,11 @@ class Counts:
         if settled != self.rows_read:
             raise AssertionError(f"{settled} rows settled of {self.rows_read} read: {self}. Report this.")
 
+    @classmethod
+    def from_dict(cls, figures: dict[str, Any]) -> Counts:
+        """Read what `to_dict` gave."""
+        return cls(**{**figures, "reasons": Counter(figures["reasons"])})
+
     def to_dict(self) -> dict[str, Any]:
         """Give the figures as JSON values."""
         return {**dataclasses.asdict(self), "reasons": dict(self.reasons)}

@@ -52,13 +52,13 @@ def deliver(
     those of a batch that fails as a whole, are sent again in halves, until each that is not accepted stood
     alone.
 
-    A row that stood alone in a request that failed, or that no answer explains, is only refused once the
-    same request passed with another row after it: before that, the fault may be the host's, the
-    token's rights' or an outage's. Until then it is held, and the next accepted row settles it, in whatever
-    thread. When 20 rows are held, or the rows are used up, the row accepted last is sent once more to find
-    out, and if it fails too the failure is raised and no held row is settled. When none was accepted at all,
-    20 held rows raise; fewer are refused at the end if the failure is no outage and the API
-    answers a plain question.
+    A row that stood alone in a request that failed, or that no answer explains, is refused only once another
+    row has passed after it: until then the host, the rights of the token or an outage may be to blame. So it
+    is held, and settled together with the next row that is accepted, in whatever thread. When 20 rows are
+    held, or the rows are used up, the row that was accepted last is sent once more to find out; if it fails
+    too, the failure is raised and no held row is settled. Where none was accepted yet, 20 held rows raise;
+    fewer are refused at the end, unless the failure looks like an outage or the API does not answer a plain
+    question either.
 
     :param rows: taken lazily, a batch at a time, by the calling thread.
     :param settle: called with what one answer settled, by the thread that got the answer, before it sends
@@ -136,7 +136,7 @@ class _Delivery:
                 groups.extend(reversed(self._send(groups.pop())))
         except BaseException as failure:
             with self._lock:
-                self._failure = self._failure or failure
+                self._failure = failure if self._failure is None else self._failure
             self._stop()
 
     def _send(self, group: list[Outgoing]) -> list[list[Outgoing]]:
@@ -145,7 +145,8 @@ class _Delivery:
         if isinstance(outcome, Verdict):
             self._settle([*map(Settled, outcome.accepted), *outcome.refused])
             if len(group) == 1 and outcome.again:
-                self._hold(group[0], wording.unexplained(), self._nothing_said())
+                said_nothing = CustomerlyProtocolError("no verdict", request=f"POST /{self._contact_type}")
+                self._hold(group[0], wording.unexplained(), said_nothing)
                 return []
             return outcome.again
         if len(group) == 1:
@@ -205,12 +206,6 @@ class _Delivery:
             return False
         self._client.check()
         return True
-
-    def _nothing_said(self) -> CustomerlyProtocolError:
-        return CustomerlyProtocolError(
-            "the answer counts no contact as accepted and names none as refused",
-            request=f"POST /{self._contact_type}",
-        )
 
     def _tell(self, group: list[Outgoing], failure: CustomerlyError) -> None:
         level = logging.DEBUG if self._has_warned else logging.WARNING

@@ -53,7 +53,8 @@ class Fingerprints:
         digests = []
         for started, value in zip(self._fields, values, strict=True):
             field = started.copy()
-            field.update(_encode(value))
+            # Tags are a set: a query's array_agg may give them in another order each night.
+            field.update(_encode(sorted(value) if type(value) is list else value))
             digests.append(field.digest())
         row = self._rows.copy()
         row.update(b"".join([digests[index] for index in self._order]))

@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from airflow_provider_customerly.storage.location import TEMPORARY
+from airflow_provider_customerly.sync.fingerprint import Fingerprint
 from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_customerly.storage import Location
-    from airflow_provider_customerly.sync.fingerprint import Fingerprint
 
 FOLDER = "journal"
-_NAME = re.compile(rf"{FOLDER}/[^/]+/\d{{8}}\.json")
+_NAME = re.compile(rf"{FOLDER}/[0-9A-Za-z-]+-\d{{8}}\.json")
 
 
 class _Line(msgspec.Struct):
@@ -49,7 +49,7 @@ class Journal:
 
     def __init__(self, location: Location, run: str, fields: Sequence[str]) -> None:
         self._location = location
-        self._folder = f"{FOLDER}/{run}"
+        self._start = f"{FOLDER}/{run}"
         self._fields = list(fields)
         self._pages = 0
 
@@ -60,7 +60,7 @@ class Journal:
             for key, fingerprint, status, at in entries
         ]
         self._pages += 1
-        name = f"{self._folder}/{self._pages:08d}.json"
+        name = f"{self._start}-{self._pages:08d}.json"
         self._location.write_atomic(name, msgspec.json.encode(_Page(self._fields, lines)))
 
 
@@ -85,8 +85,6 @@ def remove(location: Location) -> None:
 
 
 def _entries(page: _Page) -> npt.NDArray[Any]:
-    from airflow_provider_customerly.sync.fingerprint import Fingerprint
-
     packed_lines = [
         packed(
             bytes.fromhex(line.key),

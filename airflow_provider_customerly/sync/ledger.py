@@ -132,6 +132,8 @@ class Ledger:
         """Give this ledger for another mapping; fields that were not mapped before count as changed."""
         if tuple(fields) == self.fields:
             return self
+        if not len(self):
+            return Ledger(fields, sequence=self.sequence)
         entries = np.zeros(len(self), entry_type(len(fields)))
         for name in ("key", "row", "status", "at"):
             entries[name] = self._entries[name]

@@ -100,18 +100,19 @@ def _read_texts(texts: dict[str, Any], known: Refusal) -> Refusal:
         text = _text(texts.get(name))
         if text is None:
             continue
-        is_words = known.names_someone or (" " in text and message is None)
-        if is_words and not _is_address(text):  # filed under the field that they are about
-            own = own._replace(field=own.field or name, message=own.message or text)
-        else:
+        if not known.names_someone and (_is_address(text) or " " not in text or message is not None):
             own = own._replace(email=text) if name == "email" else own._replace(user_id=text)
+        elif not _is_address(text):  # words, filed under the field that they are about
+            own = own._replace(field=own.field or name, message=own.message or text)
     return own
 
 
 def _inside(key: str, known: Refusal) -> Refusal:
-    if key in _WRAPPERS or key in _MESSAGES:
+    """Tell what is known of what an object holds under a key, which may be about another contact."""
+    if key in _WRAPPERS:
         return known
-    return known._replace(field=known.field or key, is_certain=False)
+    field = known.field if key in _MESSAGES else known.field or key
+    return known._replace(field=field, is_certain=False)
 
 
 def _says_nothing(value: Any) -> bool:

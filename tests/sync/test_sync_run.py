@@ -1,0 +1,421 @@
+"""Whole runs of a sync against the emulator: what is sent, what is remembered, and what every row became."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_provider_customerly.client import Client, CustomerlyAuthError, CustomerlyUnavailable
+from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.storage import LockedError
+from airflow_provider_customerly.sync import (
+    Options,
+    SyncGuardError,
+    SyncRejectsError,
+    apply_plan,
+    limit,
+    plan_contacts,
+    sync_contacts,
+)
+from airflow_provider_customerly.sync.guards import Guards
+from airflow_provider_customerly.sync.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+COLUMNS = ("email", "name", "plan", "seats")
+MARKER = "zzmarker"
+
+
+class Rows:
+    """A source in memory."""
+
+    def __init__(
+        self, rows: Sequence[Sequence[Any]], columns: Sequence[str] = COLUMNS, chunk: int = 70
+    ) -> None:
+        self.columns = columns
+        self._rows = rows
+        self._chunk = chunk
+
+    def __iter__(self) -> Iterator[Sequence[Sequence[Any]]]:
+        for start in range(0, len(self._rows), self._chunk):
+            yield self._rows[start : start + self._chunk]
+
+
+def customers(count: int) -> list[tuple[Any, ...]]:
+    return [(f"{MARKER}{n}@shop.test", f"Customer {n}", ("free", "pro")[n % 2], n) for n in range(count)]
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator(users=40, leads=10) as running:
+        yield running
+
+
+class Sync:
+    """The same sync, night after night."""
+
+    def __init__(self, emulator: Emulator, path: Path) -> None:
+        self.emulator = emulator
+        self.path = path
+        self.state = path / "nightly"
+
+    def run(self, rows: Sequence[Any], columns: Sequence[str] = COLUMNS, **options: Any) -> dict[str, Any]:
+        return self._call(sync_contacts, Rows(rows, columns), options)
+
+    def plan(self, rows: Sequence[Any], **options: Any) -> dict[str, Any]:
+        return self._call(plan_contacts, Rows(rows), options)
+
+    def apply(self, plan: str, **options: Any) -> dict[str, Any]:
+        return self._call(apply_plan, plan, options)
+
+    def rejects(self, result: dict[str, Any]) -> list[dict[str, Any]]:
+        return pq.read_table(self.state / result["rejects"]).to_pylist()
+
+    def writes(self) -> int:
+        asked = self.emulator.stats()["by_request"]
+        return sum(count for request, count in asked.items() if not request.startswith("GET"))
+
+    def contact(self, email: str) -> dict[str, Any]:
+        with Client(self.emulator.token, self.emulator.url) as client:
+            return client.get_contact("users", email=email)
+
+    def _call(self, step: Any, what: Any, options: dict[str, Any]) -> dict[str, Any]:
+        self.emulator.service.stats.reset()
+        with Client(self.emulator.token, self.emulator.url, retry_budget=3) as client:
+            return step(client, what, self.path, "nightly", Options(**options))
+
+
+@pytest.fixture
+def sync(emulator: Emulator, tmp_path: Path) -> Sync:
+    return Sync(emulator, tmp_path)
+
+
+def test_only_what_changed_is_sent(sync: Sync) -> None:
+    rows = customers(430)
+    first = sync.run(rows)
+    assert (first["new"], first["sent"], sync.writes()) == (430, 430, 9)
+    contact = sync.contact(rows[7][0])
+    assert (contact["name"], contact["attributes"]) == ("Customer 7", {"plan": "pro", "seats": 7})
+
+    second = sync.run(rows)
+    assert (second["unchanged"], second["sent"], sync.writes()) == (430, 0, 0)
+
+    for n in (3, 77, 429):
+        rows[n] = (*rows[n][:3], -n)
+    third = sync.run(list(reversed(rows)))
+    assert (third["changed"], third["sent"], sync.writes()) == (3, 3, 1)
+    assert sync.contact(rows[77][0])["attributes"]["seats"] == -77
+
+    unmapped = [(*row, "x") for row in rows]
+    assert sync.run(unmapped, (*COLUMNS, "note"), field_mapping={"note": None})["sent"] == 0
+    mapped = sync.run(unmapped, (*COLUMNS, "note"))
+    assert (mapped["changed"], mapped["sent"]) == (430, 430)
+
+
+def test_reordered_columns_and_other_chunks_change_nothing(sync: Sync) -> None:
+    rows = customers(150)
+    sync.run(rows)
+    result = sync.run([row[::-1] for row in rows], COLUMNS[::-1])
+    assert (result["unchanged"], sync.writes()) == (150, 0)
+
+
+def test_refused_rows_turn_the_run_red_and_wait_until_they_change(sync: Sync) -> None:
+    sync.emulator.store.upsert("users", [{"email": "taken@shop.test", "user_id": "owned"}])
+    columns = ("email", "user_id")
+    rows = [(f"u{n}@shop.test", f"id-{n}") for n in range(1000)]
+    for n in (11, 500, 998):
+        rows[n] = (rows[n][0], "owned")
+
+    with pytest.raises(SyncRejectsError) as red:
+        sync.run(rows, columns)
+    result = red.value.result
+    assert (result["sent"], result["refused"], result["rows_read"]) == (997, 3, 1000)
+    assert "3 of 1000 rows were not delivered (3 refused)" in str(red.value)
+    rejects = sync.rejects(result)
+    assert [(one["row"], one["email"], one["reason"], one["field"]) for one in rejects] == [
+        (n + 1, f"u{n}@shop.test", "refused", "user_id") for n in (11, 500, 998)
+    ]
+    assert {one["message"] for one in rejects} == {"user_id already belongs to another email"}
+
+    second = sync.run(rows, columns, max_rejects=limit("max_rejects", 0.01))
+    assert (second["outcome"], second["refused"], second["still_refused"], sync.writes()) == (
+        "success",
+        3,
+        3,
+        0,
+    )
+    assert sync.rejects(second) == rejects
+
+    rows[11] = (rows[11][0], "id-11")
+    third = sync.run(rows, columns, max_rejects=limit("max_rejects", 3))
+    assert (third["sent"], third["still_refused"], sync.writes()) == (1, 2, 1)
+
+    with pytest.raises(SyncRejectsError) as again:
+        sync.run(rows, columns, retry_rejects=True)
+    assert (again.value.result["again"], again.value.result["refused"], sync.writes()) == (2, 2, 1)
+
+
+def test_rows_that_break_a_rule_are_named_and_the_others_sent(sync: Sync) -> None:
+    rows = customers(12)
+    rows[2] = (None, "No email", "pro", 1)
+    rows[5] = ("not an email", "Bad email", "pro", 1)
+    rows[8] = (rows[8][0], "Long", "x" * 129, 1)
+    rows[11] = (f"  {rows[3][0].upper()} ", "Twin", "pro", 1)
+    with pytest.raises(SyncRejectsError) as red:
+        sync.run(rows)
+    result = red.value.result
+    assert (result["sent"], result["invalid"]) == (7, 5)
+    found = {one["row"]: (one["reason"], one["field"]) for one in sync.rejects(result)}
+    assert found == {
+        3: ("missing_email", "email"),
+        6: ("malformed_email", "email"),
+        9: ("text_too_long", "attributes.plan"),
+        4: ("duplicate_email", "email"),
+        12: ("duplicate_email", "email"),
+    }
+    assert "rows 4, 12" in next(one["message"] for one in sync.rejects(result) if one["row"] == 4)
+
+
+def test_duplicates_of_delivered_rows_send_nothing_and_do_not_vanish(sync: Sync) -> None:
+    rows = customers(50)
+    sync.run(rows)
+    twin = (rows[3][0].upper(), "Other", "pro", 9)
+    with pytest.raises(SyncRejectsError) as red:
+        sync.run([*rows, twin], on_vanished="delete", guards=Guards(max_vanished=limit("max_vanished", 50)))
+    result = red.value.result
+    assert (result["unchanged"], result["invalid"], result["vanished"], sync.writes()) == (49, 2, 0, 0)
+    assert {one["row"] for one in sync.rejects(result)} == {4, 51}
+    assert all(one["email"].lower() == rows[3][0] for one in sync.rejects(result))
+
+
+@pytest.mark.parametrize(
+    ("rows", "guards", "told"),
+    [
+        (0, Guards(), "0 rows, fewer than min_rows=1"),
+        (69, Guards(), "31 of 100 contacts are no longer in the source, more than max_vanished=0.1"),
+        (90, Guards(min_rows=91), "90 rows, fewer than min_rows=91"),
+        (120, Guards(max_changes=limit("max_changes", 19)), "20 rows are to be sent"),
+        (120, Guards(max_changes=limit("max_changes", 0.1)), "20 rows are to be sent"),
+    ],
+)
+def test_a_guard_stops_before_the_first_write(sync: Sync, rows: int, guards: Guards, told: str) -> None:
+    sync.run(customers(100))
+    before = {path: path.read_bytes() for path in sync.state.rglob("*") if path.is_file()}
+    with pytest.raises(SyncGuardError, match=told):
+        sync.run(customers(rows), guards=guards, on_vanished="delete")
+    assert sync.writes() == 0
+    assert {path: path.read_bytes() for path in sync.state.rglob("*") if path.is_file()} == before
+
+
+def test_a_first_run_of_no_rows_says_so(sync: Sync) -> None:
+    with pytest.raises(SyncGuardError, match="min_rows=1"):
+        sync.run([])
+
+
+@pytest.mark.parametrize("on_vanished", ["untag", "unsubscribe", "delete", "keep"])
+def test_vanished_contacts_are_dealt_with_once(sync: Sync, on_vanished: str) -> None:
+    options: dict[str, Any] = {"on_vanished": on_vanished, "tags": ["warehouse"]}
+    rows = customers(60)
+    sync.run(rows, **options)
+    gone = [row[0] for row in rows[:5]]
+    result = sync.run(rows[5:], **options)
+    assert (result["vanished"], result["vanished_handled"], result["sent"]) == (5, 5, 0)
+    store = sync.emulator.store
+    ids = [store.find("users", email=email) for email in gone]
+    if on_vanished == "delete":
+        assert ids == [None] * 5
+    else:
+        tags = [] if on_vanished == "untag" else ["warehouse"]
+        assert all(store.tags_of(key) == tags for key in ids)
+        assert {store.get("users", key)["unsubscribe"] for key in ids} == {int(on_vanished == "unsubscribe")}
+    assert store.tags_of(store.find("users", email=rows[6][0])) == ["warehouse"]
+
+    assert (sync.run(rows[5:], **options)["vanished"], sync.writes()) == (0, 0)
+
+    back = sync.run(rows, **options)
+    assert (back["again"], back["sent"]) == (5, 5)
+    assert store.tags_of(store.find("users", email=gone[0])) == ["warehouse"]
+
+
+def test_vanished_contacts_that_are_gone_already_need_nothing(sync: Sync) -> None:
+    rows = customers(60)
+    sync.run(rows)
+    store = sync.emulator.store
+    store.delete("users", store.find("users", email=rows[0][0]))
+    assert sync.run(rows[2:], on_vanished="delete")["vanished_handled"] == 2
+    assert store.find("users", email=rows[1][0]) is None
+
+
+def test_a_plan_is_applied_as_it_is(sync: Sync) -> None:
+    rows = customers(30)
+    plan = sync.plan(rows)
+    assert (plan["outcome"], plan["new"], sync.writes()) == ("planned", 30, 0)
+    held = pq.read_table(sync.state / plan["plan"]).to_pylist()
+    assert json.loads(held[3]["contact"]) == {
+        "email": rows[3][0],
+        "name": "Customer 3",
+        "attributes": {"plan": "pro", "seats": 3},
+    }
+    result = sync.apply(plan["plan"])
+    assert (result["sent"], result["plan"]) == (30, plan["plan"])
+    assert sync.run(rows)["unchanged"] == 30
+
+
+def test_a_plan_names_the_fields_that_change(sync: Sync) -> None:
+    rows = customers(30)
+    sync.run(rows)
+    rows[4] = (rows[4][0], "Renamed", "gold", 4)
+    [change] = pq.read_table(sync.state / sync.plan(rows)["plan"]).to_pylist()
+    assert (change["action"], change["row"], change["changed_fields"]) == (
+        "changed",
+        5,
+        ["name", "attributes.plan"],
+    )
+
+
+def test_an_altered_plan_is_refused(sync: Sync) -> None:
+    plan = sync.plan(customers(30))["plan"]
+    file = sync.state / plan
+    pq.write_table(pq.read_table(file).slice(1), file)
+    with pytest.raises(ValueError, match="was altered since it was made"):
+        sync.apply(plan)
+    assert sync.writes() == 0
+
+
+def test_a_plan_overtaken_by_a_run_is_refused(sync: Sync) -> None:
+    rows = customers(30)
+    plan = sync.plan(rows)["plan"]
+    sync.run(rows[:7])
+    with pytest.raises(ValueError, match="overtaken"):
+        sync.apply(plan)
+    assert sync.writes() == 0
+
+
+def test_a_plan_of_another_sync_is_refused(sync: Sync) -> None:
+    plan = sync.plan(customers(30))["plan"]
+    for name in (plan, plan.replace(".parquet", ".json")):
+        copy = sync.path / "other" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((sync.state / name).read_bytes())
+    with (
+        Client(sync.emulator.token, sync.emulator.url) as client,
+        pytest.raises(ValueError, match="made for the sync 'nightly', not 'other'"),
+    ):
+        apply_plan(client, plan, sync.path, "other", Options())
+
+
+def test_full_resync_sends_everything_and_nulls_are_left_alone(sync: Sync) -> None:
+    rows = customers(20)
+    sync.run(rows)
+    cleared = [(row[0], None, None, row[3]) for row in rows]
+    assert sync.run(cleared)["changed"] == 20
+    assert sync.contact(rows[1][0])["attributes"] == {"plan": "pro", "seats": 1}
+    assert sync.run(cleared, null_as_empty=True)["sent"] == 20
+    assert sync.contact(rows[1][0])["attributes"] == {"plan": "", "seats": 1}
+    result = sync.run(cleared, null_as_empty=True, full_resync=True)
+    assert (result["again"], result["sent"]) == (20, 20)
+
+
+def test_leads_stay_leads(sync: Sync) -> None:
+    assert sync.run(customers(10), contact_type="leads")["sent"] == 10
+    assert sync.emulator.store.count("leads") == 20
+
+
+def test_the_second_of_two_runs_stops_and_says_who_holds_the_state(sync: Sync) -> None:
+    with (
+        State(sync.path, "nightly", "users", sync.emulator.url, "dag/run/task/-1"),
+        pytest.raises(LockedError, match="in use by dag/run/task/-1"),
+    ):
+        sync.run(customers(3))
+    assert sync.writes() == 0
+    assert sync.run(customers(3))["sent"] == 3
+
+
+def test_the_state_of_another_project_or_kind_of_contact_is_not_used(sync: Sync) -> None:
+    sync.run(customers(3))
+    with pytest.raises(ValueError, match="contact_type users, not leads"):
+        sync.run(customers(3), contact_type="leads")
+    with (
+        Emulator(users=1, leads=1) as other,
+        Client(other.token, other.url) as client,
+        pytest.raises(ValueError, match="base URL"),
+    ):
+        sync_contacts(client, Rows(customers(3)), sync.path, "nightly", Options())
+
+
+def test_a_wrong_token_sends_once_and_remembers_nothing(sync: Sync) -> None:
+    with Client("wrong-token", sync.emulator.url) as client, pytest.raises(CustomerlyAuthError):
+        sync_contacts(client, Rows(customers(200)), sync.path, "nightly", Options())
+    assert sync.emulator.stats()["requests"] == 1
+    [record] = (sync.state / "runs").iterdir()
+    assert json.loads(record.read_bytes())["outcome"] == "failed"
+    assert sync.run(customers(200))["sent"] == 200
+
+
+def test_an_outage_in_the_middle_keeps_what_was_accepted(sync: Sync) -> None:
+    rows = customers(500)
+    sync.emulator.faults.plan([None, None, None, *["503"] * 60])
+    with pytest.raises(CustomerlyUnavailable):
+        sync.run(rows)
+    [record] = [json.loads(path.read_bytes()) for path in (sync.state / "runs").iterdir()]
+    assert (record["outcome"], record["error"], record["counts"]["sent"]) == (
+        "failed",
+        "CustomerlyUnavailable",
+        150,
+    )
+    sync.emulator.faults.clear()
+    result = sync.run(rows)
+    assert (result["unchanged"], result["sent"]) == (150, 350)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_faults_change_nothing_in_the_end(sync: Sync, concurrency: int) -> None:
+    sync.emulator.faults.retry_after = 0
+    sync.emulator.faults.set(
+        {"429": 0.05, "429-bare": 0.05, "500": 0.05, "503": 0.05, "reset": 0.05, "reset_after": 0.1,
+         "error200": 0.05, "cut": 0.05}
+    )  # fmt: skip
+    rows = customers(300)
+    with Client(sync.emulator.token, sync.emulator.url, retry_budget=30) as client:
+        options = Options(max_concurrency=concurrency, batch_size=20)
+        result = sync_contacts(client, Rows(rows), sync.path, "nightly", options)
+    assert (result["sent"], result["refused"]) == (300, 0)
+    sync.emulator.faults.clear()
+    for email, name, plan, seats in rows:
+        record = sync.emulator.store.get("users", sync.emulator.store.find("users", email=email))
+        assert (record["name"], record["attributes"]) == (name, {"plan": plan, "seats": seats})
+    assert sync.run(rows)["sent"] == 0
+
+
+def test_nobody_is_named_but_in_rejects_and_plans(sync: Sync, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    rows = customers(40)
+    rows[3] = (rows[2][0], MARKER, MARKER, 1)
+    rows[9] = (f"{MARKER} no email", MARKER, MARKER * 40, 1)
+    errors = []
+    for change in (rows, rows[5:], [(*row[:2], f"{MARKER}x", 5) for row in rows]):
+        try:
+            sync.run(change, on_vanished="delete", guards=Guards(max_vanished=limit("max_vanished", 1.0)))
+        except SyncRejectsError as error:
+            errors.append(f"{error} {error.result}")
+    sync.plan(rows)
+    assert len(errors) == 3
+    assert MARKER not in caplog.text + "".join(errors)
+    named = {
+        path.relative_to(sync.state).parts[0]
+        for path in sync.state.rglob("*")
+        if path.is_file() and MARKER.encode() in decompressed(path)
+    }
+    assert named == {"rejects", "plans"}
+
+
+def decompressed(path: Path) -> bytes:
+    if path.suffix != ".parquet":
+        return path.read_bytes()
+    return repr(pq.read_table(path).to_pylist()).encode()

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.sdk import Asset
+
+from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.sync import SyncGuardError
+from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from databases import Database
+
+TOKEN = "tok-77aa01"
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with Emulator(users=20, leads=5, token=TOKEN) as running:
+        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMERLY_DEFAULT", running.airflow_connection)
+        yield running
+
+
+def operator(state: Path, **arguments: Any) -> SqlToCustomerlyOperator:
+    named = {"task_id": "sync", "sql_conn_id": "warehouse", "state_path": str(state), **arguments}
+    return SqlToCustomerlyOperator(**named)
+
+
+def run(state: Path, **arguments: Any) -> dict[str, Any]:
+    return operator(state, **arguments).execute({})
+
+
+def writes(emulator: Emulator) -> int:
+    counted = emulator.stats()["by_request"].get("POST /users", 0)
+    emulator.service.stats.reset()
+    return counted
+
+
+def contact(emulator: Emulator, email: str) -> dict[str, Any]:
+    key = emulator.store.find("users", email=email)
+    assert key is not None
+    record = emulator.store.get("users", key)
+    assert record is not None
+    return record
+
+
+def test_rows_arrive_as_mapped_from_any_engine(
+    database: Database, emulator: Emulator, tmp_path: Path
+) -> None:
+    database.execute(
+        "create table customers (id integer, mail varchar(200), name varchar(200), plan varchar(50), "
+        "seats integer, spent decimal(12,2), signed_up timestamp, born date, note varchar(50))"
+    )
+    plan, signed_up, born = "pro", datetime(2026, 3, 1, 12, 30), datetime(1990, 5, 17).date()
+    database.insert(
+        "customers",
+        [
+            (
+                n,
+                f"c{n}@shop.test",
+                f"Ada '{n}' 🚀",
+                None if n == 2 else "pro",
+                n,
+                n + 0.25,
+                signed_up,
+                born,
+                "x",
+            )
+            for n in range(120)
+        ],
+    )
+    mapping = {"id": "user_id", "mail": "email", "plan": "attributes.plan_name", "note": None}
+    result = run(
+        tmp_path,
+        table="customers",
+        field_mapping=mapping,
+        timezone="Europe/Rome",
+        tags=["shop"],
+        chunk_size=50,
+    )
+    assert (result["rows_read"], result["sent"], result["outcome"]) == (120, 120, "success")
+    record = contact(emulator, "c7@shop.test")
+    attributes = record["attributes"]
+    if database.engine == "sqlite":  # which stores times as text
+        assert (attributes.pop("signed_up"), attributes.pop("born")) == (str(signed_up), str(born))
+    else:
+        assert attributes.pop("signed_up") == datetime(2026, 3, 1, 11, 30, tzinfo=timezone.utc).timestamp()
+        assert attributes.pop("born") == datetime(1990, 5, 16, 22, tzinfo=timezone.utc).timestamp()
+    assert attributes == {"plan_name": "pro", "seats": 7, "spent": 7.25}
+    assert (record["user_id"], record["name"]) == ("7", "Ada '7' 🚀")
+    assert "plan_name" not in contact(emulator, "c2@shop.test")["attributes"]
+
+    writes(emulator)
+    again = run(
+        tmp_path,
+        table="customers",
+        field_mapping=mapping,
+        timezone="Europe/Rome",
+        tags=["shop"],
+        chunk_size=7,
+    )
+    assert (again["unchanged"], writes(emulator)) == (120, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_hundred_thousand_rows_then_none_then_137(
+    database: Database, emulator: Emulator, tmp_path: Path
+) -> None:
+    database.execute(
+        "create table customers as select 'c' || n || '@shop.test' as email, 'Name ' || n as name, "
+        "n % 7 as seats from generate_series(1, 100000) as n"
+    )
+    assert run(tmp_path, table="customers", batch_size=100)["sent"] == 100_000
+    assert writes(emulator) == 1000
+    stored = {
+        record["email"]: (record["name"], record["attributes"])
+        for page in range(1001)
+        for record in json.loads(emulator.store.page("users", page, 100, "last_update", "asc"))
+    }
+    for n in range(1, 100_001):
+        assert stored[f"c{n}@shop.test"] == (f"Name {n}", {"seats": n % 7})
+
+    assert run(tmp_path, table="customers")["unchanged"] == 100_000
+    assert writes(emulator) == 0
+
+    database.execute(
+        "update customers set seats = 99 where email in "
+        "(select email from customers order by email limit 137)"
+    )
+    result = run(tmp_path, table="customers")
+    assert (result["changed"], result["sent"], writes(emulator)) == (137, 137, 3)
+    assert emulator.store.count("users") == 100_020
+
+    database.execute("alter table customers add column note text default 'x'")
+    assert run(tmp_path, table="customers", field_mapping={"note": None})["sent"] == 0
+    assert run(tmp_path, table="customers", dry_run=True)["changed"] == 100_000
+
+
+@pytest.fixture
+def customers(database: Database) -> Database:
+    database.execute("create table customers (email varchar(200), plan varchar(200))")
+    database.insert("customers", [(f"c{n}@shop.test", "pro") for n in range(100)])
+    return database
+
+
+SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+@SQLITE
+def test_query_with_parameters_plan_then_apply(
+    customers: Database, emulator: Emulator, tmp_path: Path
+) -> None:
+    plan = run(
+        tmp_path,
+        sql="select * from customers where plan = ?;",
+        parameters=["pro"],
+        dry_run=True,
+        sync_name="crm",
+    )
+    assert (plan["outcome"], plan["new"], writes(emulator)) == ("planned", 100, 0)
+    applied = run(tmp_path, plan_path=plan["plan"], sync_name="crm")
+    assert (applied["sent"], writes(emulator)) == (100, 2)
+    assert (tmp_path / "crm" / "ledger").is_dir()
+
+
+@SQLITE
+def test_rejects_fail_the_task_for_good_and_leave_the_result(
+    customers: Database, emulator: Emulator, tmp_path: Path
+) -> None:
+    class TaskInstance:
+        dag_id, task_id, run_id, map_index = "d", "sync", "r", -1
+
+        def __init__(self) -> None:
+            self.pushed: dict[str, Any] = {}
+
+        def xcom_push(self, key: str, value: Any) -> None:
+            self.pushed[key] = value
+
+    customers.insert("customers", [("broken", "pro"), ("c5@SHOP.test", "pro")])
+    ti = TaskInstance()
+    with pytest.raises(AirflowFailException, match=r"3 of 102 rows .*2 duplicate_email, 1 malformed_email"):
+        operator(tmp_path, table="customers").execute({"ti": ti})
+    assert ti.pushed["return_value"]["sent"] == 99
+    assert json.dumps(ti.pushed)
+    assert run(tmp_path, table="customers", max_rejects="0.03")["outcome"] == "success"
+    assert run(tmp_path, table="customers", max_rejects="3")["outcome"] == "success"
+
+
+@SQLITE
+def test_an_empty_source_is_left_to_a_retry(customers: Database, emulator: Emulator, tmp_path: Path) -> None:
+    with pytest.raises(SyncGuardError, match="0 rows"):
+        run(tmp_path, sql="select * from customers where 1 = 0")
+    assert writes(emulator) == 0
+
+
+@SQLITE
+def test_runs_and_rejects_also_go_to_the_warehouse(
+    customers: Database, emulator: Emulator, tmp_path: Path
+) -> None:
+    customers.insert("customers", [("broken", "pro")])
+    with pytest.raises(AirflowFailException):
+        run(tmp_path, table="customers", log_table="sync_log")
+    run(tmp_path, table="customers", log_table="sync_log", max_rejects=1)
+    assert customers.query("select outcome, sent, unchanged, invalid from sync_log order by started_at") == [
+        ("rejects", 100, 0, 1),
+        ("success", 0, 100, 1),
+    ]
+    assert customers.query("select reason, source_row, email from sync_log_rejects") == [
+        ("malformed_email", 101, "broken"),
+        ("malformed_email", 101, "broken"),
+    ]
+
+
+@SQLITE
+def test_the_result_reaches_the_assets_of_the_task(
+    customers: Database, emulator: Emulator, tmp_path: Path
+) -> None:
+    class Event:
+        def __init__(self) -> None:
+            self.extra: dict[str, Any] = {}
+
+    asset = Asset(name="scores_in_customerly")
+    events = {asset: Event()}
+    task = operator(tmp_path, table="customers", outlets=[asset])
+    result = task.execute({"outlet_events": events})
+    assert events[asset].extra == result
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"table": None}, "Give sql or table"),
+    ({"sql": "select 1"}, "Give either sql or table"),
+    ({"table": "customers; drop table customers"}, "table"),
+    ({"table": None, "sql": "delete from customers"}, "sql must be a query"),
+    ({"plan_path": "plans/x.parquet"}, "leave out sql, table"),
+    ({"table": None, "plan_path": "plans/x.parquet"}, "There is no sealed plan"),
+    ({"sql_conn_id": None}, "sql_conn_id is missing"),
+    ({"state_path": "  "}, "state_path must not be blank"),
+    ({"state_path": "/proc/nowhere"}, "Cannot write to"),
+    ({"sync_name": "../elsewhere"}, "sync_name must be"),
+    ({"batch_size": 101}, "batch_size must be a whole number from 1 to 100. It is 101"),
+    ({"chunk_size": 0}, "chunk_size must be"),
+    ({"contact_type": "people"}, "contact_type"),
+    ({"on_vanished": "forget"}, "on_vanished"),
+    ({"on_vanished": "untag"}, "name them in tags"),
+    ({"on_vanished": "unsubscribe", "contact_type": "leads"}, "users only"),
+    ({"max_rejects": "many"}, "max_rejects must be a number of rows"),
+    ({"max_vanished": 1.5}, "max_vanished must be a number of rows"),
+    ({"field_mapping": {"plan": "status"}}, "no field of a contact"),
+    ({"field_mapping": {"plan": "attributes.country"}}, "which Customerly sets itself"),
+    ({"field_mapping": {"missing": "attributes.x"}}, "missing"),
+    ({"field_mapping": {"email": None}}, "No column is mapped to email"),
+    ({"timezone": "Mars/Olympus"}, "Mars/Olympus"),
+    ({"sql_conn_id": "customerly_default"}, "does not speak SQL"),
+]
+
+
+@SQLITE
+@pytest.mark.parametrize(("arguments", "told"), WRONG)
+def test_bad_input_fails_at_once_before_anything_is_sent(
+    customers: Database, emulator: Emulator, tmp_path: Path, arguments: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=told):
+        run(tmp_path, **{"table": "customers", **arguments})
+    assert emulator.stats()["requests"] == 0
+
+
+@SQLITE
+def test_a_wrong_token_fails_at_once_and_is_shown_nowhere(
+    customers: Database,
+    emulator: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    connection = {**json.loads(emulator.airflow_connection), "password": "tok-revoked-5512"}
+    monkeypatch.setenv("AIRFLOW_CONN_CUSTOMERLY_DEFAULT", json.dumps(connection))
+    with pytest.raises(AirflowFailException, match="Create a new access token") as error:
+        run(tmp_path, table="customers")
+    assert emulator.stats()["requests"] == 1
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert "tok-revoked-5512" not in caplog.text + str(error.value) + written.decode(errors="replace")
+
+
+@SQLITE
+def test_state_is_where_the_documentation_says(
+    customers: Database, emulator: Emulator, tmp_path: Path
+) -> None:
+    customers.insert("customers", [("broken", "pro")])
+    result = run(tmp_path, table="customers", max_rejects=1, sync_name="crm.customers")
+    state = tmp_path / "crm.customers"
+    assert result["path"] == str(state)
+    assert json.loads((state / result["record"]).read_bytes())["outcome"] == "success"
+    assert pq.read_table(state / result["rejects"])["email"].to_pylist() == ["broken"]
+    files = {path.relative_to(state).parts[0] for path in state.rglob("*") if path.is_file()}
+    assert files == {"sync.json", "ledger", "rejects", "runs"}
