@@ -33,8 +33,8 @@ class SqlToCustomerlyOperator(BaseOperator):
     the rest on its next try. All good rows are delivered first; then the task **fails if rows were not
     delivered**, with the counts and the top reasons, and the rows are in a file under ``state_path``.
 
-    The result (XCom, and the event of each asset among ``outlets``) has the counts and names of files. A wrong
-    argument, setting or token, and rejects, fail the task at once, without retries.
+    The result (XCom, and the event of each asset among ``outlets``) has the counts and names of files. A
+    wrong argument, setting or token, and rejects, fail the task at once, without retries.
 
     :param sql_conn_id: Airflow connection of the warehouse; any type whose hook speaks SQL.
     :param sql: a query, or the name of a ``.sql`` file with one.
