@@ -15,7 +15,44 @@ _CONN_ID = Arg(  # type: ignore[no-untyped-call]
 )
 _JSON = Arg(("--json",), action="store_true", help="print JSON")  # type: ignore[no-untyped-call]
 
-COMMANDS = [
+_PATH = Arg(  # type: ignore[no-untyped-call]
+    ("path",),
+    metavar="PATH",
+    help="path of an export or state_path of a sync, or a folder in it: /data/crm, s3://conn_id@bucket/crm",
+)
+_PATH_CONN_ID = Arg(  # type: ignore[no-untyped-call]
+    ("--path-conn-id",), metavar="CONN_ID", help="connection for PATH, unless the path names one"
+)
+_YES = Arg(  # type: ignore[no-untyped-call]
+    ("-y", "--yes"), action="store_true", help="do not ask for confirmation"
+)
+
+_STATE_COMMANDS = [
+    ActionCommand(
+        name="show",
+        help="Tell what is committed, from when, how big, and who is at work",
+        func=lazy_load_command(f"{_COMMANDS}.state_command.show"),
+        args=(_PATH, _PATH_CONN_ID, _JSON),
+    ),
+    ActionCommand(
+        name="verify",
+        help="Read every committed file and compare it with its checksum; ends with 1 when one differs",
+        func=lazy_load_command(f"{_COMMANDS}.state_command.verify"),
+        args=(_PATH, _PATH_CONN_ID, _JSON),
+    ),
+    ActionCommand(
+        name="reset",
+        help="Remove all of it, after a confirmation and unless somebody is at work",
+        description=(
+            "Removes every file of the exports and syncs at PATH. The next export is a full one, the next "
+            "sync sends every row again. Nothing in Customerly changes."
+        ),
+        func=lazy_load_command(f"{_COMMANDS}.state_command.reset"),
+        args=(_PATH, _PATH_CONN_ID, _YES),
+    ),
+]
+
+COMMANDS: list[ActionCommand | GroupCommand] = [
     ActionCommand(
         name="check",
         help="Compare your account with what this provider takes for true of the API",
@@ -26,6 +63,11 @@ COMMANDS = [
         ),
         func=lazy_load_command(f"{_COMMANDS}.check_command.check"),
         args=(_CONN_ID, _JSON),
+    ),
+    GroupCommand(
+        name="state",
+        help="Look after what exports and syncs keep",
+        subcommands=_STATE_COMMANDS,
     ),
 ]
 

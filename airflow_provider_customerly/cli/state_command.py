@@ -1,0 +1,74 @@
+"""``airflow customerly state``: show, verify and reset."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from airflow_provider_customerly.cli.connections import look_into_database
+
+if TYPE_CHECKING:
+    import argparse
+
+    from airflow_provider_customerly.storage import Location
+
+
+def show(args: argparse.Namespace) -> None:
+    """Print what is committed at a path."""
+    from airflow_provider_customerly.housekeeping import survey
+
+    try:
+        found = survey(_location(args))
+    except ValueError as error:
+        sys.exit(str(error))
+    _print(json.dumps(found.to_dict(), indent=2) if args.json else found.to_text())
+
+
+def verify(args: argparse.Namespace) -> None:
+    """Compare the files at a path with their checksums."""
+    from airflow_provider_customerly.housekeeping import verify
+
+    try:
+        outcome = verify(_location(args))
+    except ValueError as error:
+        sys.exit(str(error))
+    _print(json.dumps(outcome.to_dict(), indent=2) if args.json else outcome.to_text())
+    if not outcome.is_intact:
+        sys.exit(1)
+
+
+def reset(args: argparse.Namespace) -> None:
+    """Remove the state at a path."""
+    from airflow_provider_customerly.housekeeping import Removal
+    from airflow_provider_customerly.storage import LockedError
+
+    try:
+        removal = Removal(_location(args))
+        if not args.yes and not _is_confirmed(f"This removes {removal}."):
+            sys.exit("Nothing was removed.")
+        removal.run()
+    except (ValueError, LockedError) as error:
+        sys.exit(str(error))
+    _print(f"Removed {removal}.")
+
+
+def _location(args: argparse.Namespace) -> Location:
+    look_into_database()
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_provider_customerly.storage import Location
+
+    if not args.path.strip():
+        raise ValueError("PATH is blank: give the path of an export, or the state_path of a sync.")
+    return Location.of(ObjectStoragePath(args.path, conn_id=args.path_conn_id))
+
+
+def _is_confirmed(what: str) -> bool:
+    if not sys.stdin.isatty():
+        raise ValueError(f"{what} Add --yes to say that it is meant. Nothing was removed.")
+    return input(f"{what} Type yes to go on: ").strip().lower() == "yes"
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,191 @@
+"""What is committed below a folder, from when, and how big it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_customerly.housekeeping.places import folder, look, within
+from airflow_provider_customerly.storage import lease, manifest
+from airflow_provider_customerly.storage.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_customerly.housekeeping.places import Places
+    from airflow_provider_customerly.storage import Location, Manifest
+
+_NEWEST = 10
+"""Commits that are read and told of: an export of years has thousands."""
+
+_RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit, as its manifest tells. Times are UTC, in ISO form."""
+
+    manifest: str
+    mode: str
+    adds_to: str | None
+    """The commit that this one adds to; None if its files are the whole state."""
+    partition: dict[str, str]
+    rows: int
+    deletions: dict[str, int]
+    files: int
+    bytes: int
+    oldest_update: str | None
+    newest_update: str | None
+    watermark: str | None
+    verdict: str | None
+    """None for what was not read from the API."""
+    reason: str | None
+    finished_at: str
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """A dataset: its commits, the newest first, and what it takes up."""
+
+    name: str
+    commits: int
+    files: int
+    bytes: int
+    unnamed_files: int
+    """Data files that belong to no commit: of a run at work, or of one that ended early."""
+    newest: list[Commit]
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that is committed below a folder, and who works on it right now."""
+
+    path: str
+    datasets: list[DatasetSummary]
+    syncs: list[str]
+    at_work: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the survey as JSON values."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """Give the survey as lines for a terminal."""
+        lines = [self.path]
+        lines += [f"sync {name}" for name in self.syncs]
+        for dataset in self.datasets:
+            lines += ["", *_lines(dataset)]
+        lines += ["", *(f"At work: {who}" for who in self.at_work or ["nobody"])]
+        return "\n".join(lines)
+
+
+def survey(location: Location) -> Survey:
+    """Look at all state below a folder.
+
+    :raises ValueError: there is none.
+    """
+    places = look(location)
+    return Survey(
+        path=str(location),
+        datasets=[_dataset(location, name, within(places.files, name)) for name in places.datasets],
+        syncs=[name or "." for name in places.syncs],
+        at_work=_at_work(location, places),
+    )
+
+
+def _dataset(location: Location, name: str, files: Mapping[str, int]) -> DatasetSummary:
+    place = folder(location, name)
+    manifests = manifest.manifest_names(place)
+    runs = {one.run for one in manifests}
+    data = {
+        file: size for file, size in files.items() if not file.startswith((manifest.FOLDER, lease.FOLDER))
+    }
+    unnamed = [file for file in data if not runs & set(_RUN.findall(file))]
+    newest, problems = [], []
+    for one in reversed(manifests[-_NEWEST:]):
+        try:
+            newest.append(_commit(read_manifest(place, one.name)))
+        except FileNotFoundError:  # replaced since the listing
+            continue
+        except ValueError as problem:
+            problems.append(str(problem))
+    return DatasetSummary(
+        name=name or ".",
+        commits=len(manifests),
+        files=len(data) - len(unnamed),
+        bytes=sum(data.values()) - sum(data[file] for file in unnamed),
+        unnamed_files=len(unnamed),
+        newest=newest,
+        problems=problems,
+    )
+
+
+def _commit(told: Manifest) -> Commit:
+    return Commit(
+        manifest=told.name,
+        mode=told.mode,
+        adds_to=told.after or None,
+        partition=told.partition,
+        rows=told.rows,
+        deletions=told.deletions,
+        files=len(told.parts),
+        bytes=sum(file.bytes for file in told.parts),
+        oldest_update=_iso(told.low),
+        newest_update=_iso(told.high),
+        watermark=_iso(told.watermark),
+        verdict=told.certificate.get("verdict"),
+        reason=told.certificate.get("reason"),
+        finished_at=_iso(told.finished_at) or "",
+    )
+
+
+def _at_work(location: Location, places: Places) -> list[str]:
+    now = datetime.now(timezone.utc)
+    return [
+        f"{claim.owner or 'somebody'} at {name or '.'}, process {claim.process.pid} on {claim.process.host}, "
+        f"last heard of at {_iso(claim.renewed_at)}"
+        for name in places.leased
+        for claim in lease.claims(folder(location, name))
+        if not claim.is_dead("", now)
+    ]
+
+
+def _lines(dataset: DatasetSummary) -> list[str]:
+    lines = [f"{dataset.name}: commits: {dataset.commits}, files: {dataset.files}, {size(dataset.bytes)}"]
+    if dataset.unnamed_files:
+        lines.append(
+            f"    {dataset.unnamed_files} files of no commit: of a run at work, or of one that ended early"
+        )
+    for commit in dataset.newest:
+        lines += _commit_lines(commit)
+    if dataset.commits > len(dataset.newest) + len(dataset.problems):
+        lines.append(f"    and {dataset.commits - len(dataset.newest) - len(dataset.problems)} older")
+    return lines + [f"    {problem}" for problem in dataset.problems]
+
+
+def _commit_lines(commit: Commit) -> list[str]:
+    partition = " ".join(f"{key}={value}" for key, value in commit.partition.items())
+    facts = [f"{commit.rows} rows", size(commit.bytes)]
+    facts += [f"{number} {what}" for what, number in commit.deletions.items() if number]
+    facts += [commit.verdict] if commit.verdict else []
+    facts += [commit.reason] if commit.reason else []
+    lines = [f"    {commit.finished_at}  {commit.mode} {partition}  {', '.join(facts)}"]
+    if commit.newest_update:
+        lines.append(f"        last_update from {commit.oldest_update} to {commit.newest_update}")
+    return lines
+
+
+def size(number: float) -> str:
+    """Give a number of bytes in the unit a person would use."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def _iso(time: datetime | None) -> str | None:
+    return f"{time.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}" if time is not None else None

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_customerly.client import Client
+from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.export import export_snapshot, read_contacts
+from airflow_provider_customerly.housekeeping import Removal, survey, verify
+from airflow_provider_customerly.storage import Dataset, FileEntry, Location, LockedError, Manifest, Write
+from airflow_provider_customerly.storage.lease import LASTS
+from airflow_provider_customerly.sync.ledger import Ledger
+from airflow_provider_customerly.sync.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
+BASE_URL = "https://api.example.test/v1"
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with Emulator(users=130, leads=25) as emulator, Client(emulator.token, emulator.url) as client:
+        yield client
+
+
+def export(client: Client, location: Location, *days: str) -> None:
+    for day in days:
+        for kind in ("users", "leads"):
+            export_snapshot(client, location, kind, snapshot_date=day)  # type: ignore[arg-type]
+
+
+def commit(write: Write, content: bytes, partition: dict[str, str]) -> Manifest:
+    name = write.part_path(partition)
+    with closing(write.location.create(name)) as sink:
+        sink.write(content)
+    return write.commit(
+        Manifest(
+            run=write.run,
+            mode="snapshot",
+            partition=partition,
+            files=[FileEntry(path=name, rows=1, bytes=sink.bytes, sha256=sink.sha256)],
+            rows=1,
+            schema=[],
+            started_at=NOON,
+            finished_at=NOON,
+        )
+    )
+
+
+def parts(location: Location) -> list[str]:
+    return sorted(name for name in location.list() if name.endswith(".parquet"))
+
+
+def overwrite(location: Location, name: str, content: bytes) -> None:
+    location.delete(name)
+    location.write_atomic(name, content)
+
+
+def test_survey_tells_commits_sizes_and_verdicts(client: Client, location: Location) -> None:
+    export(client, location, "2026-11-22", "2026-11-23")
+    found = survey(location)
+    assert [(one.name, one.commits, one.files) for one in found.datasets] == [
+        ("leads", 2, 2),
+        ("users", 2, 2),
+    ]
+    sizes = location.list()
+    users = found.datasets[1]
+    assert users.bytes == sum(sizes[name] for name in parts(location) if name.startswith("users/"))
+    newest, before = users.newest
+    assert (newest.rows, newest.verdict, newest.partition) == (
+        130,
+        "complete",
+        {"snapshot_date": "2026-11-23"},
+    )
+    assert before.partition == {"snapshot_date": "2026-11-22"}
+    assert newest.newest_update == newest.watermark == "2026-01-01T00:00:00Z"
+    assert found.at_work == []
+    assert "130 rows" in found.to_text()
+    assert "complete" in found.to_text()
+
+
+def test_one_dataset_can_be_named(client: Client, location: Location) -> None:
+    export(client, location, "2026-11-23")
+    assert [one.name for one in survey(location.join("users")).datasets] == ["."]
+    assert verify(location.join("users")).files == 1
+
+
+def test_survey_reads_few_manifests_and_counts_all(location: Location) -> None:
+    for day in range(12):
+        with Dataset(location).begin() as write:
+            commit(write, b"part", {"snapshot_date": f"2026-11-{day + 1:02d}"})
+    found = survey(location)
+    [dataset] = found.datasets
+    assert (dataset.commits, dataset.files, dataset.bytes, len(dataset.newest)) == (12, 12, 48, 10)
+    assert "and 2 older" in found.to_text()
+
+
+def test_survey_tells_who_is_at_work_and_what_no_commit_names(client: Client, location: Location) -> None:
+    export(client, location, "2026-11-23")
+    with Dataset(location.join("users")).begin("dag/run/task") as write:
+        with closing(write.location.create(write.part_path({"snapshot_date": "2026-11-24"}))) as sink:
+            sink.write(b"half")
+        found = survey(location)
+        users = found.datasets[1]
+        assert (users.files, users.unnamed_files) == (1, 1)
+        assert len(found.at_work) == 1
+        assert found.at_work[0].startswith("dag/run/task at users, process ")
+    assert survey(location).at_work == []
+
+
+def test_a_damaged_manifest_is_told(client: Client, location: Location) -> None:
+    export(client, location, "2026-11-22", "2026-11-23")
+    users = location.join("users")
+    manifest = Dataset(users).newest()
+    assert manifest is not None
+    overwrite(users, manifest.name, b"{")
+    for problems in (survey(location).datasets[1].problems, verify(location).problems):
+        assert len(problems) == 1
+        assert f"{manifest.name} at {users} is damaged" in problems[0]
+    assert verify(location).files == 3
+
+
+def test_verify_reads_every_committed_file(client: Client, location: Location) -> None:
+    export(client, location, "2026-11-22", "2026-11-23")
+    outcome = verify(location)
+    assert outcome.is_intact
+    assert (outcome.commits, outcome.files) == (4, 4)
+    assert outcome.bytes == sum(location.list()[name] for name in parts(location))
+    assert outcome.to_text().endswith("All as committed.")
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped"])
+def test_verify_finds_what_is_not_as_committed(client: Client, location: Location, damage: str) -> None:
+    export(client, location, "2026-11-22", "2026-11-23")
+    victim = parts(location)[0]
+    content = location.read(victim)
+    if damage == "gone":
+        location.delete(victim)
+    elif damage == "cut":
+        overwrite(location, victim, content[:-1])
+    else:
+        overwrite(location, victim, content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    outcome = verify(location)
+    [problem] = outcome.problems
+    said = {"gone": "it is gone", "cut": f"it has {len(content) - 1} bytes", "flipped": "its checksum is"}
+    assert problem.startswith(f"{location.path(victim)}: {said[damage]}")
+    assert not outcome.is_intact
+
+
+def test_reset_removes_all_of_it_and_nothing_else(client: Client, location: Location) -> None:
+    export(client, location, "2026-11-22", "2026-11-23")
+    location.write_atomic("users.sql", b"mine")
+    location.write_atomic("reports/today.csv", b"mine")
+    removal = Removal(location)
+    assert str(removal).startswith("8 files, ")
+    removal.run()
+    assert set(location.list()) == {"users.sql", "reports/today.csv"}
+    with pytest.raises(ValueError, match="Nothing is committed at"):
+        survey(location)
+    export(client, location, "2026-11-24")
+    assert read_contacts(location, "users").count_rows() == 130
+
+
+def test_reset_refuses_while_somebody_works(client: Client, location: Location) -> None:
+    export(client, location, "2026-11-23")
+    before = location.list()
+    with Dataset(location.join("leads")).begin("dag/run/task") as write:
+        with pytest.raises(LockedError, match="in use by dag/run/task"):
+            Removal(location).run()
+        commit(write, b"part", {"snapshot_date": "2026-11-24"})
+    assert before.items() <= location.list().items()
+    Removal(location).run()
+    assert location.list() == {}
+
+
+def test_reset_passes_over_a_claim_that_is_long_void(client: Client, location: Location) -> None:
+    export(client, location, "2026-11-23")
+    claim = (
+        b'{"run":"20261101T000000Z-00000000","owner":"","process":{"host":"elsewhere","space":"x","pid":1,'
+        b'"started":"1"},"renewed_at":"2026-11-01T00:00:00Z","expires_at":"%b"}'
+    )
+    void = datetime.now(timezone.utc) - LASTS - timedelta(days=1)
+    location.write_atomic("users/_leases/20261101T000000Z-00000000.json", claim % void.isoformat().encode())
+    assert survey(location).at_work == []
+    Removal(location).run()
+    assert location.list() == {}
+
+
+def test_a_commit_that_comes_after_the_look_stays(client: Client, location: Location) -> None:
+    export(client, location, "2026-11-23")
+    removal = Removal(location)
+    with Dataset(location.join("users")).begin() as write:
+        later = commit(write, b"part", {"snapshot_date": "2026-11-24"})
+    removal.run()
+    assert Dataset(location.join("users")).newest() == later
+    assert verify(location).is_intact
+
+
+def test_the_state_of_a_sync(location: Location) -> None:
+    with State(location, "crm", "users", BASE_URL) as state:
+        state.commit(Ledger(("email",)))
+        assert survey(location).syncs == ["crm"]
+        assert len(survey(location).at_work) == 1
+        for place in (location, location.join("crm"), location.join("crm/ledger")):
+            with pytest.raises(LockedError):
+                Removal(place).run()
+    assert [one.name for one in survey(location).datasets] == ["crm/ledger"]
+    assert verify(location).is_intact
+    Removal(location).run()
+    assert location.list() == {}
+
+
+@pytest.mark.parametrize("function", [survey, verify, Removal])
+def test_a_place_without_state(location: Location, function: type[Removal]) -> None:
+    location.write_atomic("notes.txt", b"mine")
+    with pytest.raises(ValueError, match="Nothing is committed at"):
+        function(location)
+    assert set(location.list()) == {"notes.txt"}
