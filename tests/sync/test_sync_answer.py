@@ -52,6 +52,7 @@ NAMED = [
     {"c2@x.test": "bad"},
     {"c2@x.test": {"message": "bad"}},
     {"c2@x.test": {"email": ["taken", "c3@x.test has it"]}},
+    {"c2@x.test": {"holder": {"email": "c3@x.test"}, "email": "c4@x.test"}},
     {"c2@x.test": None},
     {"c2@x.test": []},
     {"users": {"c2@x.test": ["bad"]}},
@@ -108,6 +109,7 @@ def test_a_refusal_that_names_nobody_leaves_all_open(listed: Any, inserted: int)
         ["id-2"],
         [{"message": "taken", "holder": {"email": "c2@x.test"}}],
         {"taken": ["c2@x.test"]},
+        [{"message": "taken", "error": {"email": "c2@x.test"}}],
     ],
     ids=str,
 )
