@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.storage.sink import Sink
 
 _ROW_GROUPS_A_PART = 4
+_ROW_GROUP_BYTES = 32 << 20
+"""Rows that wait in memory are written when they take this much, be they fewer than asked for: contacts may
+carry attributes of any length."""
+_REREAD_ROWS = 8192
 _MOSTLY_UNIQUE = {"crmhero_user_id", "user_id", "email", "name", "last_update", "attributes", "extra"}
 """Columns for which a dictionary costs time and saves no space."""
 
@@ -45,7 +49,7 @@ class PartWriter:
     :param write: the write that the parts belong to.
     :param partition: the folder they go to, such as `{"snapshot_date": "2026-11-23"}`.
     :param compression: as Parquet names it, `none` for none.
-    :param row_group_size: rows in a row group.
+    :param row_group_size: most rows in a row group.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class PartWriter:
         self._row_group_size = row_group_size
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._part: _Part | None = None
         self._done: list[tuple[FileEntry, _Part]] = []
 
@@ -103,7 +108,8 @@ class PartWriter:
         self._write.renew()
         self._waiting.append(batch)
         self._waiting_rows += batch.num_rows
-        while self._waiting_rows >= self._row_group_size:
+        self._waiting_bytes += batch.get_total_buffer_size()
+        while self._waiting_rows >= self._row_group_size or self._waiting_bytes >= _ROW_GROUP_BYTES:
             self._write_row_group()
 
     def finish(self, superseded: Mapping[int, str]) -> list[FileEntry]:
@@ -129,7 +135,7 @@ class PartWriter:
             if all(_all_true(stale.keep(batch)) for batch in file.iter_batches(columns=stale.columns)):
                 self._done.append((entry, part))
                 return
-            for batch in file.iter_batches():
+            for batch in file.iter_batches(_REREAD_ROWS):
                 self.add(batch.filter(stale.keep(batch)))
         self._flush()
         self._write.remove_part(entry.path)
@@ -143,7 +149,7 @@ class PartWriter:
         table = pa.Table.from_batches(self._waiting, schema=self._schema)
         group, rest = table.slice(0, self._row_group_size), table.slice(self._row_group_size)
         self._waiting = rest.to_batches()
-        self._waiting_rows = rest.num_rows
+        self._waiting_rows, self._waiting_bytes = rest.num_rows, rest.get_total_buffer_size()
         part = self._part or self._open_part()
         part.writer.write_table(group, row_group_size=self._row_group_size)
         part.rows += group.num_rows
