@@ -33,6 +33,8 @@ class Choices:
     :param attributes_key: the name of ``attributes`` in the answer for a single contact; some sources say
         ``custom``.
     :param max_batch: a longer batch is refused whole with 413; no maximum is documented.
+    :param tag_strangers: what tagging does with a contact that does not exist: ``pass_over`` tags the others,
+        ``refuse`` refuses the request whole, with ``missing_status`` and ``missing_message``.
     :param refuse_emails: a batch that holds one of these is refused whole with 400, to exercise a client that
         must find the row to blame.
     :param crash_emails: the same with 500 and the vendor's envelope, on each try.
@@ -57,6 +59,7 @@ class Choices:
     reject_shape: Literal["objects", "strings", "messages", "by_email"] = "objects"
     attributes_key: Literal["attributes", "custom"] = "attributes"
     max_batch: int | None = None
+    tag_strangers: Literal["pass_over", "refuse"] = "pass_over"
     refuse_emails: frozenset[str] = frozenset()
     crash_emails: frozenset[str] = frozenset()
     lose_emails: frozenset[str] = frozenset()

@@ -38,21 +38,21 @@ class ProjectApi:
         return answer(self._service.store.tag_names())
 
     async def _tag(self, request: Request) -> Response:
-        """Tag or untag. Contacts that do not exist are passed over: a guess."""
+        """Tag or untag; nothing is done unless the request is good as a whole."""
         body = await json_body(request)
         tag = body.get("tag")
         if not isinstance(tag, str) or not tag:
             raise ProblemError(400, "tag is required")
-        store, changed = self._service.store, 0
+        store, choices = self._service.store, self._service.choices
         change = store.untag if body.get("untag") else store.tag
         with store.lock:
-            for kind in ("users", "leads"):
-                for who in body.get(kind) or []:
-                    contact_id = self._who(kind, who)
-                    if contact_id is not None:
-                        change(contact_id, [tag])
-                        changed += 1
-        return answer({"tag": tag, "updated": changed})
+            named = [self._who(kind, who) for kind in ("users", "leads") for who in body.get(kind) or []]
+            known = [contact_id for contact_id in named if contact_id is not None]
+            if len(known) < len(named) and choices.tag_strangers == "refuse":
+                raise ProblemError(choices.missing_status, choices.missing_message)
+            for contact_id in known:
+                change(contact_id, [tag])
+        return answer({"tag": tag, "updated": len(known)})
 
     async def _delete_tag(self, request: Request) -> Response:
         tag = (await json_body(request)).get("tag")

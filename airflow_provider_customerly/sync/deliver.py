@@ -34,6 +34,8 @@ _LOOK_AGAIN = 1.0
 """Seconds between looks at calls that should end."""
 
 Settle = Callable[[list[Settled]], None]
+Send = Callable[[list[Outgoing]], Verdict]
+"""Sends some rows in one request, and tells what the answer says of each."""
 
 
 def deliver(
@@ -70,9 +72,39 @@ def deliver(
         `settle`), and what waits for its next try is stopped by cancelling the client's calls.
     """
     check_contact_type(contact_type)
+
+    def upsert(group: list[Outgoing]) -> Verdict:
+        return judge(group, client.upsert_contacts(contact_type, [row.contact for row in group]))
+
+    deliver_by(
+        upsert,
+        f"POST /{contact_type}",
+        client,
+        rows,
+        settle,
+        batch_size=batch_size,
+        max_concurrency=max_concurrency,
+    )
+
+
+def deliver_by(
+    send: Send,
+    request: str,
+    client: Client,
+    rows: Iterable[Outgoing],
+    settle: Settle,
+    *,
+    batch_size: int,
+    max_concurrency: int,
+) -> None:
+    """Send rows by any request that does no harm when it is sent again; everything else is as in `deliver`.
+
+    :param send: may be called by several threads at a time.
+    :param request: names the request in errors.
+    """
     check_range("batch_size", batch_size, 1, LARGEST_BATCH)
     check_range("max_concurrency", max_concurrency, 1, 256)
-    _Delivery(client, contact_type, settle).run(_batches(rows, batch_size), max_concurrency)
+    _Delivery(send, request, client, settle).run(_batches(rows, batch_size), max_concurrency)
 
 
 class _Held(NamedTuple):
@@ -82,11 +114,12 @@ class _Held(NamedTuple):
 
 
 class _Delivery:
-    """One call of `deliver`, shared by its threads."""
+    """One call of `deliver_by`, shared by its threads."""
 
-    def __init__(self, client: Client, contact_type: ContactType, settle: Settle) -> None:
+    def __init__(self, send: Send, request: str, client: Client, settle: Settle) -> None:
+        self._send_rows = send
+        self._request = request
         self._client = client
-        self._contact_type = contact_type
         self._settle_rows = settle
         self._stopping = threading.Event()
         self._has_warned = False
@@ -145,7 +178,7 @@ class _Delivery:
         if isinstance(outcome, Verdict):
             self._settle([*map(Settled, outcome.accepted), *outcome.refused])
             if len(group) == 1 and outcome.again:
-                said_nothing = CustomerlyProtocolError("no verdict", request=f"POST /{self._contact_type}")
+                said_nothing = CustomerlyProtocolError("no verdict", request=self._request)
                 self._hold(group[0], wording.unexplained(), said_nothing)
                 return []
             return outcome.again
@@ -158,12 +191,11 @@ class _Delivery:
     def _ask(self, group: list[Outgoing]) -> Verdict | CustomerlyError:
         """Send a group; a failure that may be the fault of a row in it is returned, any other raised."""
         try:
-            answer = self._client.upsert_contacts(self._contact_type, [row.contact for row in group])
+            return self._send_rows(group)
         except CustomerlyError as failure:
             if not may_be_a_rows_fault(failure):
                 raise
             return failure
-        return judge(group, answer)
 
     def _settle(self, settled: list[Settled], *, held_too: bool = False) -> None:
         with self._lock:

@@ -115,3 +115,17 @@ def test_the_command_line_names_every_choice(capsys: pytest.CaptureFixture[str])
         main(["--help"])
     shown = capsys.readouterr().out
     assert [name for name in Choices.__dataclass_fields__ if name not in shown] == []
+
+
+def test_a_stranger_may_spoil_a_tag_request() -> None:
+    with Emulator(users=3, leads=0, choices=Choices(tag_strangers="refuse")) as emulator:
+        emulator.store.upsert("users", [{"email": "known@x.test"}])
+        users = [{"email": "known@x.test"}, {"email": "nobody@x.test"}]
+        answer = requests.post(
+            f"{emulator.url}/tags",
+            json={"tag": "fresh", "users": users},
+            headers={"Authorization": f"Bearer {emulator.token}"},
+            timeout=10,
+        )
+        assert (answer.status_code, answer.json()["error"]["message"]) == (404, "User doesn't exist")
+        assert "fresh" not in emulator.store.tag_names()
