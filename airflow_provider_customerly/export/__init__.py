@@ -1,13 +1,17 @@
 """Contacts to typed Parquet datasets, committed in one step."""
 
+from airflow_provider_customerly.export.contacts import export_contacts, export_snapshot
+from airflow_provider_customerly.export.guards import ExportGuardError, UnprovenError
+from airflow_provider_customerly.export.options import ExportOptions
 from airflow_provider_customerly.export.read import read_contacts
 from airflow_provider_customerly.export.schema import contact_schema
-from airflow_provider_customerly.export.snapshot import ExportGuardError, UnprovenError, export_snapshot
 
 __all__ = [
     "ExportGuardError",
+    "ExportOptions",
     "UnprovenError",
     "contact_schema",
+    "export_contacts",
     "export_snapshot",
     "read_contacts",
 ]

@@ -1,34 +1,67 @@
-"""Reads the newest committed state of a dataset."""
+"""Reads what was committed."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
-from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
-
+from airflow_provider_customerly.export.current import open_state
 from airflow_provider_customerly.export.schema import FIELDS
-from airflow_provider_customerly.storage import Dataset, Location
+from airflow_provider_customerly.storage import Dataset, Location, find_commit
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pyarrow.dataset as ds
+
+    from airflow_provider_customerly.storage import Manifest
+
+_TRIES = 3
 
 
-def read_contacts(path: Any, contact_type: str) -> ds.Dataset:
-    """Open the newest committed export; nothing that is being written is seen.
+def read_contacts(path: Any, contact_type: str, *, as_of: int | str | datetime | None = None) -> ds.Dataset:
+    """Open the newest version of each contact; nothing that is being written is seen.
+
+    It is read as a stream, over a whole export and the changes committed after it. Only the ids of changed
+    contacts are held in memory.
 
     :param path: the `path` of the export: text, `os.PathLike`, or Airflow's `ObjectStoragePath`.
     :param contact_type: `users` or `leads`.
+    :param as_of: the state of an earlier commit: its sequence, the name of its manifest, or an instant at
+        which it was the newest.
     :raises ValueError: the path is blank or the contact type unknown.
-    :raises FileNotFoundError: nothing has been committed there yet.
+    :raises FileNotFoundError: nothing has been committed there yet, or not as of then, or it was removed.
+    """
+    location = locate(path, contact_type)
+    for _ in range(_TRIES):
+        manifest = commit_as_of(location, as_of)
+        try:
+            return open_state(location, manifest)
+        except FileNotFoundError:
+            if as_of is not None or Dataset(location).newest() == manifest:
+                raise  # else it was replaced since: there is a newer one
+    return open_state(location, commit_as_of(location, as_of))
+
+
+def locate(path: Any, contact_type: str) -> Location:
+    """Give the folder of one type of contacts.
+
+    :raises ValueError: the path is blank or the contact type unknown.
     """
     if contact_type not in FIELDS:
         raise ValueError(f"Unknown contact type {contact_type!r}. Choose one of: {', '.join(FIELDS)}.")
-    location = Location.of(path).join(contact_type)
+    return Location.of(path).join(contact_type)
+
+
+def commit_as_of(location: Location, as_of: int | str | datetime | None) -> Manifest:
+    """Find the newest commit, or an earlier one.
+
+    :raises FileNotFoundError: there is none.
+    """
+    if as_of is not None:
+        return find_commit(location, as_of)
     manifest = Dataset(location).newest()
     if manifest is None:
         raise FileNotFoundError(
-            f"No export of {contact_type} has been committed at {location}. Run one, or check the path."
+            f"No export has been committed at {location}. Run one, or check the path and the contact type."
         )
-    filesystem = LocalFileSystem() if location.is_local else PyFileSystem(FSSpecHandler(location.fs))
-    paths = [location.path(entry.path) for entry in manifest.files]
-    schema = pq.read_schema(paths[0], filesystem=filesystem)
-    return ds.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
+    return manifest

@@ -1,7 +1,7 @@
 """Files that commit as one, on any disk or object store: parts first, then the manifest that names them."""
 
 from airflow_provider_customerly.storage.dataset import Dataset
-from airflow_provider_customerly.storage.history import chain, find_commit, remove_old_commits
+from airflow_provider_customerly.storage.history import chain, commits_in, find_commit, remove_old_commits
 from airflow_provider_customerly.storage.lease import Lease, LeaseLostError
 from airflow_provider_customerly.storage.location import Location
 from airflow_provider_customerly.storage.lock import Lock, LockedError
@@ -20,6 +20,7 @@ __all__ = [
     "Manifest",
     "Write",
     "chain",
+    "commits_in",
     "find_commit",
     "remove_old_commits",
 ]

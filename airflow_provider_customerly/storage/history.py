@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from airflow_provider_customerly.storage.manifest import FOLDER, Manifest, manifest_names, read_manifest
+from airflow_provider_customerly.storage.manifest import (
+    FOLDER,
+    Manifest,
+    manifest_names,
+    partition_folder,
+    read_manifest,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.storage.location import Location
@@ -55,6 +62,17 @@ def find_commit(location: Location, as_of: int | str | datetime) -> Manifest:
         f"There is no commit as of {as_of} at {location}. It may have been replaced or removed. "
         f"Sequences there: {there}."
     )
+
+
+def commits_in(location: Location, partition: dict[str, str]) -> list[Manifest]:
+    """Give the commits with files in a partition, oldest first."""
+    here = " ".join(location.list(partition_folder(partition)))
+    found = []
+    for name in manifest_names(location):
+        if name.run in here:  # there may be thousands of others
+            with contextlib.suppress(FileNotFoundError):  # replaced since the listing
+                found.append(read_manifest(location, name.name))
+    return found
 
 
 def is_added_to(location: Location, manifest: Manifest) -> bool:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from airflow_provider_customerly.storage.history import is_added_to, remove_commit
+from airflow_provider_customerly.storage.history import commits_in, is_added_to, remove_commit
 from airflow_provider_customerly.storage.lease import Lease, LeaseLostError
 from airflow_provider_customerly.storage.manifest import (
     Manifest,
     manifest_names,
     partition_folder,
-    read_manifest,
 )
 
 if TYPE_CHECKING:
@@ -122,15 +121,11 @@ class Write:
                 )
 
     def _remove_replaced(self, manifest: Manifest) -> None:
-        here = " ".join(self.location.list(manifest.folder))
-        for name in manifest_names(self.location):
-            # Only a manifest with files in this folder can be replaced; there may be thousands of others.
-            if name.sequence >= manifest.sequence or name.run not in here:
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                other = read_manifest(self.location, name.name)
-                if _replaces(manifest, other) and not is_added_to(self.location, other):
-                    remove_commit(self.location, other)
+        for other in commits_in(self.location, manifest.partition):
+            if other.sequence < manifest.sequence and _replaces(manifest, other):
+                with contextlib.suppress(FileNotFoundError):
+                    if not is_added_to(self.location, other):
+                        remove_commit(self.location, other)
 
 
 def _replaces(manifest: Manifest, other: Manifest) -> bool:

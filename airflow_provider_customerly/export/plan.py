@@ -1,0 +1,75 @@
+"""Decides what an export reads: the whole list, or what changed since a commit."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from airflow_provider_customerly.storage import Dataset, Manifest, chain
+
+if TYPE_CHECKING:
+    from airflow_provider_customerly.export.options import ExportOptions
+
+log = logging.getLogger(__name__)
+
+_CLOCK_STEP = timedelta(hours=1)
+"""How far a clock may be set back between two exports: the hour that comes twice when summer time ends."""
+_EARLY = 0.01
+"""A refresh that is due is not put off because one nightly run starts some minutes earlier than another."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to read."""
+
+    before: Manifest | None
+    """The newest commit, that of an earlier try of the same incremental run left out."""
+    since: datetime | None
+    """Read contacts with `last_update` at or after this and add them to `before`; None for the whole list."""
+
+
+def plan_export(dataset: Dataset, options: ExportOptions, now: datetime) -> Plan:
+    """Decide what an export reads.
+
+    The watermark is never later than the start of the reading that found it, by our clock, so a contact with
+    a stamp in the future does not hide the changes before it; and reading starts an hour before it, so a
+    vendor's clock that is behind ours or is set back by an hour hides none either.
+    """
+    before = dataset.newest()
+    if options.mode == "snapshot":
+        return Plan(before, None)
+    if before is not None and before.after and before.owner and before.owner == options.owner:
+        try:
+            before = dataset.at(before.after)
+        except FileNotFoundError:
+            before = None
+    reason = _why_whole(dataset, before, options, now)
+    if before is None or before.watermark is None or reason:
+        log.info("Reading the whole list: %s", reason)
+        return Plan(before, None)
+    assert isinstance(options.lookback, timedelta)  # noqa: S101  # made so by the options
+    return Plan(before, min(before.watermark, before.started_at) - options.lookback - _CLOCK_STEP)
+
+
+def _why_whole(dataset: Dataset, before: Manifest | None, options: ExportOptions, now: datetime) -> str:
+    """Say why changes are not enough; blank if they are."""
+    if before is None:
+        return "there is no earlier export to add to"
+    if options.full_refresh:
+        return "full_refresh is set"
+    if before.settings != options.settings:
+        return "the columns, attributes or hashes are not those of the last export"
+    if before.watermark is None or before.refreshed_at is None:
+        return "the last export has no watermark"
+    every = options.full_refresh_every
+    if isinstance(every, timedelta) and now - before.refreshed_at >= every * (1 - _EARLY):
+        return f"the last time was {before.refreshed_at:%Y-%m-%d %H:%M} UTC"
+    try:
+        whole = chain(dataset.location, before)[0]
+    except FileNotFoundError:
+        return "an export that the last one rests on is gone"
+    if whole.certificate.get("verdict") != "complete":
+        return "the last whole list was not proven complete"
+    return ""

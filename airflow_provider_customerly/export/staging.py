@@ -1,0 +1,204 @@
+"""What a try has safely on disk, so that the next try of the same work goes on from there.
+
+A try writes the contacts it has read, in segments of some thousand, each as one atomic file. A segment says
+up to which `last_update` the list was settled when it was written: the next try gives out what is older than
+that from the segments and reads the list from there. A contact that changed between the tries has a newer
+stamp, so it comes again and supersedes its older version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_provider_customerly.client.keyset import KeySet
+from airflow_provider_customerly.export.schema import TIMESTAMP
+from airflow_provider_customerly.export.stamps import parse_stamp, stamp_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from airflow_provider_customerly.storage import Location
+
+FOLDER = "_staging"
+_SEGMENT_ROWS = 5_000
+_LASTS = timedelta(days=2)
+"""Contacts that were deleted since a try would come back with it: an old one is of no use."""
+_NAME = re.compile(rf"{FOLDER}/([0-9a-f]+)/(\d+)-(\d{{8}}T\d{{6}}Z)-[0-9a-f]+\.arrow")
+_META = b"customerly"
+
+
+class _Note(msgspec.Struct, kw_only=True):
+    """What is written with each segment."""
+
+    settings: str
+    previous: str
+    settled: str
+    started_at: datetime
+    tries: int
+    windows: int
+    misfits: dict[str, int]
+
+
+@dataclasses.dataclass
+class Staged:
+    """What earlier tries left; empty if nothing."""
+
+    settled: str = ""
+    started_at: datetime | None = None
+    tries: int = 0
+    windows: int = 0
+    """Answers with a list that those tries got."""
+    misfits: Counter[str] = dataclasses.field(default_factory=Counter)
+    ids: KeySet = dataclasses.field(default_factory=KeySet)
+    """Contacts given out from the segments,"""
+    superseded: dict[int, str] = dataclasses.field(default_factory=dict)
+    """and those among them that came again: id to the `last_update` of the newest version."""
+    segments: list[str] = dataclasses.field(default_factory=list)
+
+
+class Staging:
+    """The segments of one piece of work.
+
+    :param location: the dataset.
+    :param owner: what each try of the work shares; nothing is written when it is blank.
+    :param run: the try that writes.
+    :param settings: fingerprint of all that decides which rows are read and what they look like; segments of
+        another one are of no use.
+    """
+
+    def __init__(self, location: Location, owner: str, run: str, settings: str) -> None:
+        self._location = location
+        self._folder = f"{FOLDER}/{hashlib.sha256(owner.encode()).hexdigest()[:16]}" if owner else ""
+        self._run = run
+        self._settings = settings
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._count = 0
+        self._previous = ""
+        self.staged = Staged()
+
+    def load(self) -> Staged:
+        """Find what earlier tries left, and remove what is of no use to anyone."""
+        notes = self._read_notes()
+        tip = max(notes, key=lambda name: (notes[name].settled, name), default="")
+        found: list[str] = []
+        while tip in notes:
+            found.append(tip)
+            tip = notes[tip].previous
+        if found and not tip:  # all the way down to a first segment
+            newest = notes[found[0]]
+            self.staged = Staged(
+                settled=newest.settled,
+                started_at=newest.started_at,
+                tries=newest.tries,
+                windows=newest.windows,
+                misfits=Counter(newest.misfits),
+                segments=found[::-1],
+            )
+            self._previous, self._count = found[0], len(found)
+        for name in self._location.list(self._folder) if self._folder else ():
+            if name not in self.staged.segments:
+                self._location.delete(name)
+        return self.staged
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Give the contacts that earlier tries read and that are settled."""
+        staged = self.staged
+        for name in staged.segments:
+            with pa.ipc.open_stream(self._location.read(name)) as stream:
+                for batch in stream:
+                    settled = batch.filter(_is_before(batch, staged.settled))
+                    stamps = stamp_texts(settled["last_update"])
+                    ids = settled["crmhero_user_id"].to_pylist()
+                    for key, stamp, known in zip(ids, stamps, staged.ids.add(ids), strict=True):
+                        if known:
+                            staged.superseded[key] = stamp
+                    yield settled
+
+    def add(
+        self,
+        batch: pa.RecordBatch,
+        *,
+        settled: str,
+        started_at: datetime,
+        windows: int,
+        misfits: Mapping[str, int],
+    ) -> None:
+        """Take contacts that were read; they are written when there are enough.
+
+        :param settled: unchanged contacts with a `last_update` before this are among those added so far.
+        """
+        if not self._folder:
+            return
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        if self._rows < _SEGMENT_ROWS or parse_stamp(settled) is None:
+            return
+        note = _Note(
+            settings=self._settings,
+            previous=self._previous,
+            settled=settled,
+            started_at=started_at,
+            tries=self.staged.tries + 1,
+            windows=self.staged.windows + windows,
+            misfits=dict(misfits),
+        )
+        name = f"{self._folder}/{self._count:06d}-{self._run}.arrow"
+        self._location.write_atomic(name, _encode(self._waiting, note))
+        self._previous = name
+        self._count += 1
+        self._waiting, self._rows = [], 0
+
+    def clear(self) -> None:
+        """Remove the segments of this work, and those of others that are too old to be used."""
+        now = datetime.now(timezone.utc)
+        for name in self._location.list(FOLDER):
+            match = _NAME.fullmatch(name)
+            if match is None or f"{FOLDER}/{match[1]}" == self._folder or _is_old(match[3], now):
+                self._location.delete(name)
+
+    def _read_notes(self) -> dict[str, _Note]:
+        if not self._folder:
+            return {}
+        now = datetime.now(timezone.utc)
+        notes = {}
+        for name in self._location.list(self._folder):
+            match = _NAME.fullmatch(name)
+            if match and not _is_old(match[3], now):
+                note = _decode_note(self._location.read(name))
+                if note.settings == self._settings:
+                    notes[name] = note
+        return notes
+
+
+def _encode(batches: Sequence[pa.RecordBatch], note: _Note) -> bytes:
+    schema = batches[0].schema.with_metadata({_META: msgspec.json.encode(note)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+        for batch in batches:
+            stream.write_batch(batch.replace_schema_metadata(schema.metadata))
+    return bytes(sink.getvalue())
+
+
+def _decode_note(content: bytes) -> _Note:
+    with pa.ipc.open_stream(content) as stream:
+        return msgspec.json.decode(stream.schema.metadata[_META], type=_Note)
+
+
+def _is_before(batch: pa.RecordBatch, settled: str) -> pa.Array:
+    older = pc.less(batch["last_update"], pa.scalar(parse_stamp(settled), TIMESTAMP))
+    return pc.fill_null(older, True)  # contacts without a stamp come first in the list
+
+
+def _is_old(run: str, now: datetime) -> bool:
+    begun = datetime.strptime(run, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+    return now - begun > _LASTS

@@ -1,0 +1,204 @@
+import random
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+from nights import export, increment, newest, versions
+
+from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.export import contact_schema, read_contacts
+from airflow_provider_customerly.storage import Location
+
+
+def change(emulator: Emulator, count: int, seed: int = 1) -> set[int]:
+    """Update some users and give their ids."""
+    ids = random.Random(seed).sample(sorted(emulator.store.versions("users")), count)
+    for contact_id in ids:
+        emulator.store.update("users", contact_id, {"name": f"Changed {seed}"})
+    return set(ids)
+
+
+def test_first_whole_then_changes_then_one_table(location: Location) -> None:
+    with Emulator(users=600, leads=10) as emulator:
+        first = increment(emulator, location, "2026-11-22")
+        assert (first["mode"], first["rows"]) == ("snapshot", 600)
+        changed = change(emulator, 30)
+        emulator.store.upsert("users", [{"email": "new@created.test"}])
+        second = increment(emulator, location, "2026-11-23")
+        assert (second["mode"], second["verdict"]) == ("incremental", "complete")
+        assert 31 <= second["rows"] < 60
+        assert versions(location) == emulator.store.versions("users")
+        truth = emulator.store.truth("users")
+    dataset = read_contacts(location, "users")
+    assert isinstance(dataset, ds.Dataset)
+    assert dataset.schema.equals(contact_schema("users"))
+    assert dataset.count_rows() == 601
+    rows = dataset.to_table(columns=["crmhero_user_id", "name"]).to_pylist()
+    assert {row["crmhero_user_id"]: row["name"] for row in rows} == {
+        key: record["name"] for key, record in truth.items()
+    }
+    new = dataset.to_table(columns=["crmhero_user_id"], filter=ds.field("name") == "Changed 1")
+    assert set(new["crmhero_user_id"].to_pylist()) == changed
+    counted = duckdb.sql("select count(*), count(distinct crmhero_user_id) from dataset").fetchall()
+    assert counted == [(601, 601)]
+    assert duckdb.sql("select count(*) from dataset where name = 'Changed 1'").fetchall() == [(30,)]
+    folders = {name.split("/")[0] for name in location.join("users").list()}
+    assert folders == {"snapshot_date=2026-11-22", "change_date=2026-11-23", "_manifests"}
+
+
+def test_two_runs_on_one_day_both_count(location: Location) -> None:
+    with Emulator(users=300, leads=10) as emulator:
+        increment(emulator, location)
+        for seed, owner in ((1, "run at one"), (2, "run at two"), (3, "")):
+            change(emulator, 10, seed)
+            assert increment(emulator, location, owner=owner)["mode"] == "incremental"
+            assert versions(location) == emulator.store.versions("users")
+    parts = list(location.join("users").list("change_date=2026-11-23"))
+    assert len(parts) == 3
+
+
+def test_a_run_again_replaces_itself_and_loses_nothing(location: Location) -> None:
+    with Emulator(users=300, leads=10) as emulator:
+        increment(emulator, location)
+        change(emulator, 10, 1)
+        increment(emulator, location, owner="the run")
+        since = newest(location).since
+        change(emulator, 10, 2)
+        increment(emulator, location, owner="the run")
+        assert newest(location).since == since
+        assert versions(location) == emulator.store.versions("users")
+    assert len(location.join("users").list("change_date=2026-11-23")) == 1
+
+
+def test_few_requests_for_few_changes_among_many() -> None:
+    location = Location.of("memory://few-requests")
+    with Emulator(users=100_000, leads=0) as emulator:
+        export(emulator, location)
+        change(emulator, 200)
+        before = emulator.stats()["requests"]
+        result = increment(emulator, location)
+        assert emulator.stats()["requests"] - before < 60
+        assert result["requests"] < 60
+        assert result["rows"] >= 200
+        assert versions(location) == emulator.store.versions("users")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"full_refresh": True}, "full_refresh"),
+        ({"full_refresh_every": "PT0S"}, "last time"),
+        ({"full_refresh_every": timedelta(0)}, "last time"),
+        ({"columns": ["email"]}, "columns"),
+        ({"attributes": {"plan": "string"}}, "columns"),
+        ({"hash_columns": ["email"], "hash_salt": "pepper"}, "columns"),
+    ],
+)
+def test_the_whole_list_is_read_when_changes_are_not_enough(
+    tmp_path: Any, caplog: pytest.LogCaptureFixture, options: dict[str, Any], why: str
+) -> None:
+    caplog.set_level("INFO")
+    with Emulator(users=130, leads=10) as emulator:
+        increment(emulator, tmp_path)
+        assert increment(emulator, tmp_path, full_refresh_every="P7D")["mode"] == "incremental"
+        caplog.clear()
+        assert increment(emulator, tmp_path, **options)["mode"] == "snapshot"
+        assert versions(tmp_path) == emulator.store.versions("users")
+    assert why in caplog.text
+
+
+def test_another_salt_makes_other_hashes_everywhere(tmp_path: Any) -> None:
+    with Emulator(users=130, leads=10) as emulator:
+        hashed = {"hash_columns": ["email"]}
+        increment(emulator, tmp_path, hash_salt="one", **hashed)
+        assert increment(emulator, tmp_path, hash_salt="one", **hashed)["mode"] == "incremental"
+        assert increment(emulator, tmp_path, hash_salt="two", **hashed)["mode"] == "snapshot"
+
+
+def test_a_change_within_the_second_of_the_last_export_is_seen(tmp_path: Any) -> None:
+    now = datetime(2026, 11, 23, 2, tzinfo=timezone.utc).timestamp()
+    with Emulator(users=300, leads=10, clock=lambda: now) as emulator:
+        ids = sorted(emulator.store.versions("users"))
+        emulator.store.update("users", ids[0], {"name": "Before"})
+        export(emulator, tmp_path)
+        emulator.store.update("users", ids[0], {"name": "After"})
+        emulator.store.update("users", ids[1], {"name": "Also"})
+        increment(emulator, tmp_path)
+    table = read_contacts(tmp_path, "users").to_table(columns=["crmhero_user_id", "name"])
+    names = dict(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
+    assert (names[ids[0]], names[ids[1]], len(names)) == ("After", "Also", 300)
+
+
+def test_no_changes_is_a_commit_too(tmp_path: Any) -> None:
+    with Emulator(users=130, leads=10) as emulator:
+        increment(emulator, tmp_path)
+        watermark = newest(Location.of(tmp_path)).watermark
+        for _ in range(3):
+            assert increment(emulator, tmp_path)["mode"] == "incremental"
+        assert newest(Location.of(tmp_path)).watermark == watermark
+        assert versions(tmp_path) == emulator.store.versions("users")
+
+
+def test_earlier_states_stay_readable(location: Location) -> None:
+    with Emulator(users=200, leads=10) as emulator:
+        states = []
+        for night in range(4):
+            change(emulator, 20, night)
+            increment(emulator, location, f"2026-11-{20 + night}", full_refresh=night == 2)
+            states.append((newest(location), dict(emulator.store.versions("users"))))
+    for manifest, state in states:
+        for as_of in (manifest.sequence, manifest.name, manifest.finished_at):
+            assert versions(location, as_of=as_of) == state
+    with pytest.raises(FileNotFoundError, match="no commit as of 99"):
+        read_contacts(location, "users", as_of=99)
+
+
+def test_changes_are_folded_into_a_new_base_when_they_pass_a_share_of_it(location: Location) -> None:
+    with Emulator(users=200, leads=10) as emulator:
+        increment(emulator, location)
+        change(emulator, 20, 1)
+        increment(emulator, location)
+        assert newest(location).mode == "incremental"
+        change(emulator, 40, 2)
+        increment(emulator, location, compact=False)
+        assert newest(location).mode == "incremental"
+        change(emulator, 1, 3)
+        increment(emulator, location)
+        base = newest(location)
+        assert (base.mode, base.rows, base.after) == ("compacted", 200, "")
+        assert versions(location) == emulator.store.versions("users")
+        change(emulator, 5, 4)
+        assert increment(emulator, location)["mode"] == "incremental"
+        assert newest(location).refreshed_at == base.refreshed_at
+        assert versions(location) == emulator.store.versions("users")
+    assert read_contacts(location, "users").schema.equals(contact_schema("users"))
+
+
+def test_old_commits_are_removed_when_asked_to(location: Location) -> None:
+    with Emulator(users=150, leads=10) as emulator:
+        for night in range(6):
+            change(emulator, 5, night)
+            increment(
+                emulator,
+                location,
+                f"2026-11-{20 + night}",
+                full_refresh=night == 3,
+                keep_manifests=2,
+                compact=False,
+            )
+            assert versions(location) == emulator.store.versions("users")
+    sequences = sorted(int(name[11:19]) for name in location.join("users").list("_manifests"))
+    assert sequences == [4, 5, 6]
+
+
+def test_batches_are_read_one_after_another(tmp_path: Any) -> None:
+    with Emulator(users=3000, leads=10) as emulator:
+        increment(emulator, tmp_path, row_group_size=200)
+        change(emulator, 300)
+        increment(emulator, tmp_path, row_group_size=50)
+        batches = list(read_contacts(tmp_path, "users").to_batches(batch_size=100))
+    assert max(batch.num_rows for batch in batches) <= 100
+    assert pa.Table.from_batches(batches).num_rows == 3000
