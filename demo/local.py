@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -18,6 +19,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDER = REPOSITORY / ".demo"
 CONNECTION = "AIRFLOW_CONN_CUSTOMERLY_DEFAULT"
 EXPORT = FOLDER / "contacts"
+STATE = FOLDER / "state"
+WAREHOUSE = FOLDER / "warehouse.db"
 
 
 @contextmanager
@@ -47,6 +50,8 @@ def airflow_environment(**settings: str) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_VAR_CUSTOMERLY_EXPORT_PATH": str(EXPORT),
+        "AIRFLOW_VAR_CUSTOMERLY_STATE_PATH": str(STATE),
+        "AIRFLOW_CONN_WAREHOUSE_DEFAULT": json.dumps({"conn_type": "sqlite", "host": str(WAREHOUSE)}),
         "NO_PROXY": "127.0.0.1,localhost",
         **settings,
     }

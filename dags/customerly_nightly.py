@@ -1,0 +1,73 @@
+"""Every night: contacts to Parquet, scores made of them in the warehouse, and the scores back to Customerly.
+
+Two DAGs, joined by assets: the second runs whenever both exports of the first have ended well, however they
+were started. They need the connections ``customerly_default`` and ``warehouse_default`` (any SQL database),
+and folders or buckets in the Airflow Variables ``customerly_export_path`` and ``customerly_state_path``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from airflow.sdk import DAG, Asset, BaseHook, ObjectStoragePath, task
+
+from airflow_provider_customerly.transfers.customerly_to_parquet import CustomerlyToParquetOperator
+from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
+
+EXPORT_PATH = "{{ var.value.get('customerly_export_path', '') }}"
+STATE_PATH = "{{ var.value.get('customerly_state_path', '') }}"
+EXPORTS = {
+    contact_type: Asset(name=f"customerly_{contact_type}", uri=f"customerly://{contact_type}")
+    for contact_type in ("users", "leads")
+}
+COMMON = {
+    "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc),
+    "catchup": False,
+    "max_active_runs": 1,
+    "default_args": {"retries": 3, "retry_delay": timedelta(minutes=5), "retry_exponential_backoff": True},
+    "doc_md": __doc__,
+    "tags": ["customerly"],
+}
+
+with DAG(dag_id="customerly_nightly_export", schedule="0 2 * * *", **COMMON):
+    for contact_type, asset in EXPORTS.items():
+        CustomerlyToParquetOperator(
+            task_id=f"export_{contact_type}",
+            contact_type=contact_type,
+            path=EXPORT_PATH,
+            max_shrink=0.5,
+            outlets=[asset],
+        )
+
+with DAG(dag_id="customerly_nightly_scores", schedule=list(EXPORTS.values()), **COMMON):
+
+    @task
+    def build_scores(contact_type: str, path: str) -> int:
+        """Score contacts by their visits, from the newest committed export; your own model goes here."""
+        from airflow_provider_customerly.export import read_contacts
+
+        contacts = read_contacts(ObjectStoragePath(path), contact_type)
+        frame = contacts.to_table(columns=["email", "web_session"]).to_pandas()
+        frame = frame[frame["email"].notna() & (frame["web_session"] > 0)]
+        frame["score"] = (frame["web_session"] // 5).clip(upper=100).astype(int)
+        frame["level"] = frame["score"].map(lambda score: "hot" if score >= 70 else "warm")
+
+        table = f"customerly_{contact_type}_scores"
+        columns = {"email": "varchar(254)", "score": "integer", "level": "varchar(10)"}
+        typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+        hook = BaseHook.get_connection("warehouse_default").get_hook()
+        hook.run([f"create table if not exists {table} ({typed})", f"delete from {table}"])  # noqa: S608
+        rows = frame[list(columns)].itertuples(index=False)
+        hook.insert_rows(table, rows, target_fields=list(columns), commit_every=0)
+        return len(frame)
+
+    for contact_type in EXPORTS:
+        scores = build_scores.override(task_id=f"build_{contact_type}_scores")(contact_type, EXPORT_PATH)
+        scores >> SqlToCustomerlyOperator(
+            task_id=f"sync_{contact_type}_scores",
+            sql_conn_id="warehouse_default",
+            table=f"customerly_{contact_type}_scores",
+            contact_type=contact_type,
+            field_mapping={"score": "attributes.engagement_score", "level": "attributes.engagement_level"},
+            state_path=STATE_PATH,
+        )
