@@ -24,6 +24,7 @@ def fail_at_once(*permanent: type[Exception]) -> Iterator[None]:
     except CustomerlyError as error:
         if not error.permanent:
             raise
-        raise AirflowFailException(str(error)) from error
+        # Its text says all; the chain of HTTP calls below it only buries it in the log.
+        raise AirflowFailException(str(error)) from None
     except permanent as error:
         raise AirflowFailException(str(error)) from error
