@@ -75,22 +75,21 @@ def _match(
 ) -> tuple[dict[int, list[Refusal]], set[int], bool]:
     """Tell whom refusals name and whom they only mention, by position, and whether one does neither."""
     named: dict[int, list[Refusal]] = {}
-    mentioned: set[int] = set()
+    mentioned: dict[int, list[Refusal]] = {}
     is_nameless = False
-    names = None
+    names = _Names(sent)
     for refusal in refusals:
-        names = names or _Names(sent)
         position = names.named(refusal)
-        if position is not None and refusal.is_certain:
-            named.setdefault(position, []).append(refusal)
-            continue
+        found = named if position is not None and refusal.is_certain else mentioned
         if position is None:
             position = names.mentioned(refusal)
         if position is None:
             is_nameless = True
         else:
-            mentioned.add(position)
-    return named, mentioned - named.keys(), is_nameless
+            found.setdefault(position, []).append(refusal)
+    for position in named.keys() & mentioned.keys():
+        named[position] += mentioned.pop(position)
+    return named, set(mentioned), is_nameless
 
 
 class _Names:

@@ -144,7 +144,7 @@ class _Delivery:
                         raise self._failure
                     self._settle_held()
                 except BaseException:
-                    self._stop()
+                    self._stopping.set()
                     self._wait_for(under_way)
                     raise
         finally:
@@ -153,13 +153,11 @@ class _Delivery:
                 self._is_closed = True
 
     def _wait_for(self, under_way: set[Future[None]]) -> None:
-        while wait(under_way, timeout=_LOOK_AGAIN).not_done:
+        """Wait for batches, and stop their waits for a next try if there was a failure."""
+        while under_way:
             if self._stopping.is_set():
-                self._client.cancel()  # once more: a call that just began was not there to be cancelled
-
-    def _stop(self) -> None:
-        self._stopping.set()
-        self._client.cancel()
+                self._client.cancel()  # each time: a call that just began was not there to be cancelled
+            under_way = wait(under_way, timeout=_LOOK_AGAIN, return_when=FIRST_COMPLETED).not_done
 
     def _deliver(self, batch: list[Outgoing]) -> None:
         """Deliver a batch; failures are kept for the calling thread."""
@@ -170,7 +168,7 @@ class _Delivery:
         except BaseException as failure:
             with self._lock:
                 self._failure = failure if self._failure is None else self._failure
-            self._stop()
+            self._stopping.set()
 
     def _send(self, group: list[Outgoing]) -> list[list[Outgoing]]:
         """Send a group, settle what the answer tells, and return the groups to send again."""

@@ -130,6 +130,13 @@ def test_a_row_in_both_lists_is_refused_once() -> None:
     assert verdict.refused[0].problem == Problem("refused", "email", "email is taken")
 
 
+def test_a_mention_of_a_row_that_is_named_gives_the_words() -> None:
+    answer = {"inserted": 2, "not_added": ["c2@x.test"], "errors": ["The email c2@x.test is taken"]}
+    verdict = judge(rows(3), answer)
+    assert numbers(verdict) == ([1, 3], [2], [])
+    assert verdict.refused[0].problem == Problem("refused", "email", "The email <email> is taken")
+
+
 @pytest.mark.parametrize(
     "inserted", [None, "many", True, [], {"count": 4}, -1, 2, "2", 7, math.nan, math.inf, 10**400]
 )

@@ -184,6 +184,48 @@ def test_a_batch_is_taken_when_another_is_done(emulator: Emulator, client: Clien
     assert 1 < emulator.stats()["in_flight_peak"] <= 4
 
 
+def test_settle_is_never_called_twice_at_a_time(emulator: Emulator, client: Client) -> None:
+    """It writes a journal that one thread at a time may use."""
+    books, overlap = Books(), threading.Event()
+    inside = threading.Lock()
+
+    def settle(settled: list[Settled]) -> None:
+        if not inside.acquire(blocking=False):
+            overlap.set()
+            return
+        overlap.wait(0.1 if len(books.calls) < 4 else 0)  # time enough for the others to come in
+        books(settled)
+        inside.release()
+
+    deliver(client, "users", rows(80), settle, batch_size=10, max_concurrency=4)
+    assert not overlap.is_set()
+    assert books.accepted == list(range(1, 81))
+
+
+def test_a_failure_stops_what_waits_in_other_threads(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call, "_backoff", tenacity.wait_fixed(3600))
+    waiting = threading.Event()
+    monkeypatch.setattr(call, "_log_wait", lambda state: waiting.set())
+    emulator.faults.plan(["503", None])
+
+    def settle(settled: list[Settled]) -> None:
+        assert waiting.wait(20)
+        raise OSError("no space left on device")
+
+    with (
+        Client(emulator.token, emulator.url, retry_budget=7200) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        ended = pool.submit(deliver, client, "users", rows(20), settle, batch_size=10, max_concurrency=2)
+        try:
+            assert isinstance(ended.exception(timeout=20), OSError)
+        finally:
+            client.cancel()
+    assert client.requests_sent == 2
+
+
 @both
 @pytest.mark.parametrize("key", ["not_added", "errors"])
 @pytest.mark.parametrize("shape", ["objects", "strings", "messages", "by_email"])
