@@ -33,7 +33,7 @@ def changes(report: Report) -> dict[str, str]:
     return {name: verdict for name, verdict in report.verdicts().items() if verdict != ALL_HOLD[name]}
 
 
-@pytest.mark.parametrize("users", [130, 930, 2470])
+@pytest.mark.parametrize("users", [130, 930, 2470, 25_530])
 def test_an_account_as_it_is_known(users: int) -> None:
     with Emulator(users=users, leads=0) as emulator:
         assert changes(check(emulator)) == {}
