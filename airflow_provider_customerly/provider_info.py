@@ -29,12 +29,23 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_customerly.hooks.customerly"],
             }
         ],
+        "operators": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_customerly.operators.contacts"],
+            }
+        ],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,
                 "target-integration-name": "Parquet",
                 "python-module": "airflow_provider_customerly.transfers.customerly_to_parquet",
-            }
+            },
+            {
+                "source-integration-name": "Common SQL",
+                "target-integration-name": _INTEGRATION,
+                "python-module": "airflow_provider_customerly.transfers.sql_to_customerly",
+            },
         ],
         "cli": ["airflow_provider_customerly.cli.definition.get_customerly_cli_commands"],
         "connection-types": [
@@ -88,8 +99,9 @@ _CONNECTION_FIELDS: dict[str, Any] = {
     },
     "hash_secret": {
         "label": "Secret for hashed columns",
-        "description": "Needed only by exports with hash_columns: any long random text, mixed into the hashes "
-        "so that known emails cannot be looked up. A new secret changes every hash.",
+        "description": "Needed by exports with hash_columns, used by records of erasures: any long random "
+        "text, mixed into the hashes so that known emails cannot be looked up. A new secret changes every "
+        "hash.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     "auth_header": {

@@ -11,7 +11,7 @@ import pytest
 import airflow_provider_customerly
 
 PACKAGE = Path(airflow_provider_customerly.__file__).parent
-WITHOUT_AIRFLOW = ("client", "storage", "export", "sync", "check", "housekeeping", "emulator")
+WITHOUT_AIRFLOW = ("client", "storage", "export", "sync", "contacts", "check", "housekeeping", "emulator")
 AIRFLOW_SIDE = ("hooks", "transfers", "operators", "cli")
 MODULES = [*(path for part in WITHOUT_AIRFLOW for path in sorted((PACKAGE / part).rglob("*.py")))]
 

@@ -44,7 +44,7 @@ def test_entry_point_finds_it() -> None:
 
 def test_every_name_in_it_can_be_imported() -> None:
     info = get_provider_info()
-    for module in [m for hook in info["hooks"] for m in hook["python-modules"]]:
+    for module in [m for kind in ("hooks", "operators") for one in info[kind] for m in one["python-modules"]]:
         import_module(module)
     for transfer in info["transfers"]:
         import_module(transfer["python-module"])

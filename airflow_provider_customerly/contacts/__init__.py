@@ -1,0 +1,18 @@
+"""Work on contacts that are named one by one: erasing them, tagging them."""
+
+from airflow_provider_customerly.contacts.erase import Reach, erase_contacts
+from airflow_provider_customerly.contacts.errors import RefusedError, StoppedError, UnfinishedError
+from airflow_provider_customerly.contacts.named import Named, NamedBy, collect
+from airflow_provider_customerly.contacts.tagging import tag_contacts
+
+__all__ = [
+    "Named",
+    "NamedBy",
+    "Reach",
+    "RefusedError",
+    "StoppedError",
+    "UnfinishedError",
+    "collect",
+    "erase_contacts",
+    "tag_contacts",
+]
