@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -170,3 +171,14 @@ def test_reset_refuses_while_somebody_works(exported: Path) -> None:
     with Dataset(Location.of(exported / "users")).begin("dag/run/task"):
         assert "in use by dag/run/task" in ended_with("state", "reset", str(exported), "--yes")
     assert list(exported.rglob("*.parquet"))
+
+
+def test_airflow_loads_nothing_for_the_commands_but_their_names() -> None:
+    code = (
+        "import sys; import airflow.cli.cli_config; before = set(sys.modules)\n"
+        "import airflow_provider_customerly.cli.definition\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    package = "airflow_provider_customerly"
+    assert loaded.split() == [package, f"{package}.cli", f"{package}.cli.definition"]
