@@ -40,8 +40,8 @@ class Ticket(NamedTuple):
     number: int
     purpose: Literal["next", "ahead", "behind", "tie"]
     window: Window
-    links: int
-    """Windows linked when this was asked for."""
+    moves: int
+    """How often the frontier had moved when this was asked for."""
 
 
 class Chain:
@@ -72,6 +72,7 @@ class Chain:
         self._filled = 0  # largest page that the server filled: up to this size a short page is no clamp
         self._floor: Mark = START if low is None else (low, 0)
         self._frontier = self._floor
+        self._moves = 0  # how often the frontier has moved
         self._position = start  # where the first row behind the frontier is believed to be
         self._planned = start  # position up to which windows were asked for
         self._dry: int | None = None  # position at which a window ahead came back empty
@@ -100,7 +101,7 @@ class Chain:
         if wanted is None:
             return None
         self._tickets += 1
-        ticket = Ticket(self._tickets, *wanted, self.certificate.links)
+        ticket = Ticket(self._tickets, *wanted, self._moves)
         self._in_flight[ticket.number] = ticket
         if ticket.purpose in ("next", "ahead"):
             self._planned = max(self._planned, ticket.window.reach)
@@ -116,7 +117,7 @@ class Chain:
         del self._in_flight[ticket.number]
         if rows:
             self._blanks = 0
-            self._take(ticket, Seen.of(ticket.window, rows, ticket.links))
+            self._take(ticket, Seen.of(ticket.window, rows, ticket.moves))
         else:
             self._take_empty(ticket)
         self.certificate.duplicates = self.fold.duplicates
@@ -164,8 +165,8 @@ class Chain:
         )
 
     def _is_latest_under_way(self) -> bool:
-        links = self.certificate.links
-        return any(ticket.purpose == "next" and ticket.links == links for ticket in self._in_flight.values())
+        tickets = self._in_flight.values()
+        return any(ticket.purpose == "next" and ticket.moves == self._moves for ticket in tickets)
 
     # what an answer tells
 
@@ -227,7 +228,7 @@ class Chain:
     def _link(self, seen: Seen) -> None:
         """Take a window whose stretch begins at or before the frontier."""
         first = seen.index(self._frontier)
-        is_latest = seen.links == self.certificate.links
+        is_latest = seen.moves == self._moves
         self._out += self.fold.unknown(seen.rows[seen.index(self._floor) : first])
         if seen.high > self._frontier:
             last = seen.index(seen.high)
@@ -246,6 +247,7 @@ class Chain:
 
     def _advance(self, mark: Mark, position: int) -> None:
         self._frontier = mark
+        self._moves += 1
         self._position = position
         self._step = 0
         self._stuck_at = None

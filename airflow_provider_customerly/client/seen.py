@@ -35,11 +35,11 @@ class Seen:
     window: Window
     rows: list[Record]
     stamps: list[str]
-    links: int
-    """Windows linked when this one was asked for: tells what was read before it."""
+    moves: int
+    """How often the chain's frontier had moved when this was asked for: tells what was read before it."""
 
     @classmethod
-    def of(cls, window: Window, rows: list[Record], links: int) -> Seen:
+    def of(cls, window: Window, rows: list[Record], moves: int) -> Seen:
         """Hold the rows of a window.
 
         :raises OrderBrokenError: they are not sorted by `last_update`.
@@ -47,7 +47,7 @@ class Seen:
         stamps = [stamp_of(row) for row in rows]
         if stamps != sorted(stamps):
             raise OrderBrokenError
-        return cls(window, rows, stamps, links)
+        return cls(window, rows, stamps, moves)
 
     @property
     def low(self) -> Mark:

@@ -80,8 +80,7 @@ def read(
     The server looks at the table when it answers; `mutations` happen between two answers on average.
     """
     draw = random.Random(seed)
-    clock = iter(range(10**9))
-    chain = Chain(largest=largest, prefetch=2 * concurrency, clock=lambda: float(next(clock)))
+    chain = Chain(largest=largest, prefetch=2 * concurrency, clock=lambda: float(table.now))
     under_way = []
     rows: list[Row] = []
     requests = 0
@@ -89,6 +88,7 @@ def read(
         while len(under_way) < concurrency and (ticket := chain.ask()) is not None:
             under_way.append(ticket)
         if not under_way:
+            table.now += 1  # the reader waits for the server's clock to go on
             continue
         ticket = under_way.pop(draw.randrange(len(under_way)))
         requests += 1
