@@ -46,6 +46,7 @@ NAMED = [
     [{"email": "holder@x.test", "user_id": "id-2", "reason": "taken"}],
     [{"Email": "c2@x.test", "Message": ["bad", "worse"]}],
     [{"user": {"email": "c2@x.test", "user_id": "id-2"}, "error": "bad"}],
+    [{"user": {"email": "c2@x.test"}, "error": {"message": "bad", "code": 7}}],
     [{"email": "c2@x.test", "error": {"message": "bad", "holder": {"email": "c3@x.test"}}}],
     {"message": "1 contact was not added", "users": [{"email": "c2@x.test"}]},
     {"message": "1 contact was not added", "users": ["c2@x.test"]},
