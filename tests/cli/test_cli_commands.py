@@ -175,10 +175,10 @@ def test_reset_refuses_while_somebody_works(exported: Path) -> None:
 
 def test_airflow_loads_nothing_for_the_commands_but_their_names() -> None:
     code = (
-        "import sys; import airflow.cli.cli_config; before = set(sys.modules)\n"
+        "import sys, airflow.cli.cli_config, airflow_provider_customerly; before = set(sys.modules)\n"
         "import airflow_provider_customerly.cli.definition\n"
         "print(*sorted(set(sys.modules) - before))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    package = "airflow_provider_customerly"
-    assert loaded.split() == [package, f"{package}.cli", f"{package}.cli.definition"]
+    package = "airflow_provider_customerly.cli"
+    assert loaded.split() == [package, f"{package}.definition"]
