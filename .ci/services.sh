@@ -48,7 +48,7 @@ install_postgresql() {
 install_mariadb() {
     install mariadb-server || return 1
     start_mariadb
-    mariadb --execute "CREATE USER root@127.0.0.1; GRANT ALL ON *.* TO root@127.0.0.1 WITH GRANT OPTION"
+    mariadb --execute "ALTER USER root@localhost IDENTIFIED VIA mysql_native_password USING PASSWORD('') OR unix_socket"
 }
 
 start_postgresql() {
@@ -60,7 +60,7 @@ start_mariadb() {
     if ! answers 3306; then
         mkdir -p /run/mysqld
         chown mysql /run/mysqld
-        start-stop-daemon --start --oknodo --background --exec /usr/sbin/mariadbd
+        start-stop-daemon --start --oknodo --background --exec /usr/sbin/mariadbd -- --user=mysql
     fi
     wait_for MariaDB 3306
 }
