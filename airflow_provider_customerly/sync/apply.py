@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 5.0
 _VANISHED_AT_ONCE = 1_000
 _UNKNOWN_REFUSAL = (
-    "refused by a run that died before it could note the reason; set retry_rejects=True to hear it again"
+    "refused by an earlier run, whose reason is not at hand any more; set retry_rejects=True to hear it again"
 )
 
 
@@ -103,12 +103,19 @@ class Application:
             self._vanish(keys)
         else:
             handle_vanished(
-                self._client, self._contact_type, fingerprints, keys, on_vanished, tags, self._vanish
+                self._client,
+                self._contact_type,
+                fingerprints,
+                keys,
+                on_vanished,
+                tags,
+                self._vanish,
+                self._state.lock.renew,
             )
 
     def enter(self) -> bool:
         """Enter into the ledger what was done; tell whether there was anything."""
-        entries = np.frombuffer(bytes(self._entries), entry_type(len(self._ledger.fields)))
+        entries = np.frombuffer(self._entries, entry_type(len(self._ledger.fields)))
         self._ledger.update(entries)
         return len(entries) > 0
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from airflow_provider_customerly.storage.location import TEMPORARY
 from airflow_provider_customerly.sync.fingerprint import Fingerprint
 from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, packed
 
@@ -70,18 +70,17 @@ def read_into(ledger: Ledger, location: Location) -> tuple[Ledger, list[str]]:
     :return: the ledger, now about the fields of the newest journal, and the names of the files read.
     """
     names = sorted(name for name in location.list(FOLDER) if _NAME.fullmatch(name))
-    for name in names:
-        page = msgspec.json.decode(location.read(name), type=_Page)
-        ledger = ledger.with_fields(page.fields)
-        ledger.update(_entries(page))
+    pages = (msgspec.json.decode(location.read(name), type=_Page) for name in names)
+    for fields, some in groupby(pages, key=lambda page: page.fields):
+        ledger = ledger.with_fields(fields)
+        ledger.update(np.concatenate([_entries(page) for page in some]))
     return ledger, names
 
 
 def remove(location: Location) -> None:
     """Delete all journals, and what a dead run left half written."""
     for name in location.list(FOLDER):
-        if _NAME.fullmatch(name) or TEMPORARY in name:
-            location.delete(name)
+        location.delete(name)
 
 
 def _entries(page: _Page) -> npt.NDArray[Any]:

@@ -95,18 +95,9 @@ class Ledger:
         """Give the position of each contact's entry, -1 for one that has none."""
         if not len(self._entries):
             return np.full(len(keys), -1)
-        at = np.searchsorted(self._high, keys[:, 0])
-        last = len(self._entries) - 1
-        found = np.full(len(keys), -1)
-        open_ = np.arange(len(keys))
-        while len(open_):  # more than once only for keys that share their first half
-            place = np.minimum(at[open_], last)
-            same_half = (self._high[place] == keys[open_, 0]) & (at[open_] <= last)
-            same = same_half & (self._entries["key"][place, 1] == keys[open_, 1])
-            found[open_[same]] = place[same]
-            open_ = open_[same_half & ~same]
-            at[open_] += 1
-        return found
+        at = self._places(keys)
+        near = self._entries["key"][np.minimum(at, len(self._entries) - 1)]
+        return np.where((at < len(self._entries)) & (near == keys).all(axis=1), at, -1)
 
     def changed_fields(self, position: int, fingerprint: Fingerprint) -> list[str]:
         """Name the fields in which a row differs from what was delivered."""
@@ -125,8 +116,8 @@ class Ledger:
         entries = _newest(entries)
         at = self.find(entries["key"])
         self._entries[at[at >= 0]] = entries[at >= 0]
-        if (at < 0).any():
-            self._set(_newest(np.concatenate([self._entries, entries[at < 0]])))
+        if len(fresh := entries[at < 0]):
+            self._set(np.insert(self._entries, self._places(fresh["key"]), fresh))
 
     def with_fields(self, fields: Sequence[str]) -> Ledger:
         """Give this ledger for another mapping; fields that were not mapped before count as changed."""
@@ -145,6 +136,19 @@ class Ledger:
         entries["fields"] = np.ascontiguousarray(new).view(entries["fields"].dtype).reshape(-1)
         return Ledger(fields, entries, self.sequence)
 
+    def _places(self, keys: Keys) -> npt.NDArray[np.int64]:
+        """Give for each key how many entries have a lower one."""
+        at = np.searchsorted(self._high, keys[:, 0])
+        last = len(self._entries) - 1
+        open_ = np.arange(len(keys))
+        while len(open_) and last >= 0:  # more than once only for keys that share their first half
+            place = np.minimum(at[open_], last)
+            entry = self._entries["key"][place]
+            is_lower = (entry[:, 0] == keys[open_, 0]) & (entry[:, 1] < keys[open_, 1])
+            open_ = open_[is_lower & (at[open_] <= last)]
+            at[open_] += 1
+        return at
+
     def _set(self, entries: npt.NDArray[Any]) -> None:
         self._entries = entries
         self._high = np.ascontiguousarray(entries["key"][:, 0])
@@ -157,8 +161,16 @@ def _as_columns(fields: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
 def _newest(entries: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Sort entries by key, and keep the last of each."""
     keys = entries["key"]
+    if _is_ascending(keys):  # as those read from a file are: a copy of a large ledger is worth avoiding
+        return entries if entries.flags.writeable else entries.copy()
     order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: the last of equal ones stays last
     ordered = keys[order]
     last = np.ones(len(order), dtype=bool)
     last[:-1] = (ordered[1:] != ordered[:-1]).any(axis=1)
     return entries[order[last]]
+
+
+def _is_ascending(keys: Keys) -> bool:
+    high, low = keys[:, 0], keys[:, 1]
+    is_above = (high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))
+    return bool(is_above.all())

@@ -20,7 +20,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     :param field_mapping: see `FieldMapping`, as for `tags`, `timezone`, `null_as_empty` and `truncate_text`.
     :param batch_size: contacts in one request, 1 to 100.
-    :param max_concurrency: most requests at once.
+    :param max_concurrency: most requests at once, 1 to 256.
     :param guards: what must hold before the first write.
     :param max_rejects: how many rows may go undelivered; a share is one of the rows read.
     :param retry_rejects: send rows again that Customerly refused though they have not changed.
@@ -50,7 +50,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """
         for name, good, expected, value in (
             ("batch_size", 1 <= self.batch_size <= LARGEST_BATCH, "from 1 to 100", self.batch_size),
-            ("max_concurrency", self.max_concurrency >= 1, "1 or more", self.max_concurrency),
+            ("max_concurrency", 1 <= self.max_concurrency <= 256, "from 1 to 256", self.max_concurrency),
             ("on_vanished", self.on_vanished in get_args(OnVanished), _listed(OnVanished), self.on_vanished),
         ):
             if not good:

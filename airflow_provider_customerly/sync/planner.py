@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -72,19 +73,22 @@ class Planner:
 
     def plan(self, chunks: Iterable[Sequence[Sequence[Any]]]) -> tuple[PlanWriter, Counts]:
         """Read all rows and give the finished plan, still to be closed, and its figures."""
-        writer = PlanWriter(self._location, self._name)
-        try:
+        with ExitStack() as unfinished:
+            writer = unfinished.enter_context(PlanWriter(self._location, self._name))
             for chunk in chunks:
                 self._take(chunk, writer)
                 self._heartbeat(len(self._codes))
-            if self._twins:
-                writer = self._without_duplicates(writer)
+            if self._twins and (numbers := self._rows_of_twins()):
+                writer.close()
+                suspected, name = writer.name, self._name.replace(".parquet", "-without-duplicates.parquet")
+                unfinished.callback(self._location.delete, suspected)
+                writer = unfinished.enter_context(PlanWriter(self._location, name))
+                self._copy_without_duplicates(suspected, writer, numbers)
+                self._location.delete(suspected)
             vanished = np.flatnonzero(self._ledger.living & ~self._present)
             for key in self._ledger.entries["key"][vanished]:
                 writer.add(Planned("vanished", key=key.tobytes()))
-        except BaseException:
-            writer.__exit__(None, None, None)
-            raise
+            unfinished.pop_all()
         return writer, self._counts(len(vanished))
 
     def _take(self, chunk: Sequence[Sequence[Any]], writer: PlanWriter) -> None:
@@ -146,17 +150,13 @@ class Planner:
         contact = msgspec.json.encode(self._mapping.contact(row)).decode()
         return Planned(action, row.number, key, row.email, changed, contact, fingerprint=fingerprint)
 
-    def _without_duplicates(self, suspected: PlanWriter) -> PlanWriter:
-        numbers = self._rows_of_twins()
-        if not numbers:
-            return suspected
-        suspected.close()
+    def _copy_without_duplicates(
+        self, suspected: str, writer: PlanWriter, numbers: dict[bytes, list[int]]
+    ) -> None:
         duplicates = {number: key for key, some in numbers.items() for number in some}
-        writer = PlanWriter(self._location, self._name.replace(".parquet", "-without-duplicates.parquet"))
-        for planned in read_plan(self._location, suspected.name):
+        for planned in read_plan(self._location, suspected):
             if planned.number not in duplicates:
                 writer.add(planned)
-        self._location.delete(suspected.name)
         for number, key in sorted(duplicates.items()):
             self._codes[number - 1] = _INVALID
             writer.add(
@@ -170,7 +170,6 @@ class Planner:
                     message=_duplicate_message(numbers[key]),
                 )
             )
-        return writer
 
     def _rows_of_twins(self) -> dict[bytes, list[int]]:
         keys = np.frombuffer(self._keys, np.uint64).reshape(-1, 2)

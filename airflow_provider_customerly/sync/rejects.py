@@ -5,10 +5,13 @@ The file names contacts, so that somebody can mend them; it lies under the sync'
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from airflow_provider_customerly.sync.record import FOLDER as RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,3 +105,15 @@ def read_rejects(location: Location, name: str) -> Iterator[Reject]:
         for batch in pq.ParquetFile(stream).iter_batches(_ROWS_AT_ONCE):
             for row in batch.to_pylist():
                 yield Reject(**row)
+
+
+def remove_unrecorded(location: Location) -> None:
+    """Delete the rejects of runs that left no record: they died."""
+    recorded = {_run_of(name) for name in location.list(RECORDS)}
+    for name in location.list(FOLDER):
+        if _run_of(name) not in recorded:
+            location.delete(name)
+
+
+def _run_of(name: str) -> str:
+    return PurePosixPath(name).stem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -277,14 +278,19 @@ class _Run:
         self._options.guards.check(self._counts, int(self._ledger.living.sum()))
 
     def _earlier_rejects(self) -> dict[str, Reject]:
-        """Give the rows that the last run reported as refused, by key."""
+        """Give the rows that the runs up to the last complete one reported as refused, by key."""
         if not self._counts.still_refused:
             return {}
+        found: dict[str, Reject] = {}
         for record in read_records(self._state.location):
             if record.outcome != "planned":
-                refused = (one for one in self._rejects(record) if one.reason in ("refused", "unexplained"))
-                return {one.key: one for one in refused}
-        return {}
+                with suppress(FileNotFoundError):  # it names contacts, so somebody may have deleted it
+                    for one in self._rejects(record):
+                        if one.reason in ("refused", "unexplained"):
+                            found.setdefault(one.key, one)
+            if record.outcome in ("success", "rejects"):  # one that failed may not have come to all of them
+                break
+        return found
 
     def _rejects(self, record: RunRecord) -> Iterator[Reject]:
         return iter(()) if record.rejects is None else read_rejects(self._state.location, record.rejects)

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_provider_customerly.storage import Location, Lock
+from airflow_provider_customerly.storage.location import TEMPORARY
 from airflow_provider_customerly.sync import journal
 from airflow_provider_customerly.sync.ledger_file import read_ledger, write_ledger
 from airflow_provider_customerly.sync.plan_file import remove_unsealed
+from airflow_provider_customerly.sync.rejects import remove_unrecorded
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[\w.-]*\w[\w.-]*")
 _IDENTITY = "sync.json"
 _SALT_BYTES = 16
+_WITHOUT_SALT = (
+    "The ledger beside it was made with its salt: restore the file from a backup, or delete the whole folder "
+    "and let all rows be sent once more."
+)
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +68,8 @@ class State:
             )
         self.sync_name = sync_name
         self.location = Location.of(path).join(sync_name)
-        self.run = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        # To the microsecond: the names of runs tell their order.
+        self.run = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
         self.owner = owner
         self.location.check_writable()
         self.lock = Lock(self.location, self.run, owner)
@@ -82,10 +89,14 @@ class State:
 
     def recover(self) -> Ledger:
         """Read the ledger; take in what a dead run had journaled, and remove what else it left."""
-        remove_unsealed(self.location)
         ledger, journals = journal.read_into(read_ledger(self._ledger_location), self.location)
         if journals:
-            self.commit(ledger)
+            self.commit(ledger)  # which also removes what the run left of its own commit
+        remove_unsealed(self.location)
+        remove_unrecorded(self.location)
+        for name in self.location.list():
+            if TEMPORARY in name:
+                self.location.delete(name)
         return ledger
 
     def commit(self, ledger: Ledger) -> None:
@@ -101,7 +112,12 @@ class State:
     def _identify(self, sync_name: str, contact_type: str, base_url: str) -> Identity:
         try:
             known = msgspec.json.decode(self.location.read(_IDENTITY), type=Identity)
+        except msgspec.DecodeError as error:
+            problem = f"{_IDENTITY} at {self.location} is damaged ({error}). {_WITHOUT_SALT}"
+            raise ValueError(problem) from None
         except FileNotFoundError:
+            if self.location.list("ledger"):
+                raise ValueError(f"{_IDENTITY} at {self.location} is gone. {_WITHOUT_SALT}") from None
             salt = secrets.token_hex(_SALT_BYTES)
             known = Identity(sync_name=sync_name, contact_type=contact_type, base_url=base_url, salt=salt)
             self.location.write_atomic(_IDENTITY, msgspec.json.format(msgspec.json.encode(known), indent=2))

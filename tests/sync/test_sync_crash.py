@@ -1,0 +1,160 @@
+"""A sync that is killed, again and again, at every step of its work."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+from sync_process import Job, Kill, Rows, start
+
+from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.sync import Options
+from airflow_provider_customerly.sync.ledger_file import read_ledger
+from airflow_provider_customerly.sync.record import read_records
+from airflow_provider_customerly.sync.rejects import read_rejects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing kills a process like SIGKILL")
+
+COLUMNS = ("email", "user_id", "name", "seats")
+BATCH = 50
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator(users=0, leads=0) as running:
+        running.store.upsert("users", [{"email": "owner@shop.test", "user_id": "owned"}])
+        yield running
+
+
+class Table:
+    """A warehouse table, and what Customerly must hold once all of it was delivered."""
+
+    def __init__(self, emulator: Emulator, rows: int, draw: random.Random) -> None:
+        self.rows: list[list[Any]] = [[f"c{n}@shop.test", f"id-{n}", f"Customer {n}", n] for n in range(rows)]
+        for n in draw.sample(range(rows), rows // 10):
+            self.rows[n][0] = None
+        for n in draw.sample(range(rows), rows // 200):
+            self.rows[n][1] = "owned"
+        self.good = [row for row in self.rows if row[0] and row[1] != "owned"]
+        self.refused = [row for row in self.rows if row[0] and row[1] == "owned"]
+        self.versions = len(self.good)
+        self._emulator = emulator
+        self._draw = draw
+
+    @property
+    def source(self) -> Rows:
+        return Rows(COLUMNS, [tuple(row) for row in self.rows])
+
+    def change(self, count: int) -> None:
+        """Change rows of which the version before was delivered: each change must be sent for itself."""
+        for row in self._draw.sample(self.good, count):
+            if self._held(row[0]) == (row[1], row[2], {"seats": row[3]}):
+                row[3] += 1_000_000
+                self.versions += 1
+
+    def check(self) -> None:
+        """Compare all that Customerly holds with the table."""
+        truth = self._emulator.store.truth("users").values()
+        held = {one["email"]: (one["user_id"], one["name"], one["attributes"]) for one in truth}
+        assert held.pop("owner@shop.test")[0] == "owned"
+        assert held == {row[0]: (row[1], row[2], {"seats": row[3]}) for row in self.good}
+        assert len(truth) == len(self.good) + 1
+
+    def _held(self, email: str) -> Any:
+        store = self._emulator.store
+        key = store.find("users", email=email)
+        record = None if key is None else store.get("users", key)
+        return None if record is None else (record["user_id"], record["name"], record["attributes"])
+
+
+def check_readable(state: Location) -> None:
+    """Read all that a reader may open while nobody works."""
+    read_ledger(state.join("ledger"))
+    for record in read_records(state):
+        if record.rejects:
+            assert sum(1 for _ in read_rejects(state, record.rejects)) > 0
+
+
+def check_tidy(state: Location) -> None:
+    """See that there is nothing but the state: one ledger, and records with their rejects."""
+    names = set(state.list())
+    recorded = {name for record in read_records(state) for name in (record.name, record.rejects) if name}
+    rest = sorted(str(PurePosixPath(name).parent) for name in names - recorded)
+    assert recorded <= names
+    assert rest == [".", "ledger/_manifests", "ledger/state=current"]
+
+
+def rehearsed(emulator: Emulator, path: Path, table: Table, options: Options) -> dict[str, int]:
+    """Run a small sync twice in a place of its own, and give the steps it took."""
+    steps: dict[str, int] = {}
+    for change in (0, 1):
+        source = Rows(COLUMNS, [(*row[:3], row[3] + change) for row in table.rows[:300]])
+        run = start(Job(emulator.url, emulator.token, str(path), source, options, name="rehearsal"))
+        assert run.result()
+        for kind, count in run.steps.items():
+            steps[kind] = max(count, steps.get(kind, 0))
+    return steps
+
+
+def planned_kills(steps: dict[str, int], draw: random.Random) -> list[Kill]:
+    """Give a kill for each kind of step, and more for the long work of the first night."""
+    kills = {kind: Kill(kind, draw.randint(1, most)) for kind, most in sorted(steps.items())}
+    only_once = ("open sync.json", "os.rename sync.json", "open ")
+    first_night = [Kill(f"{event} journal", draw.randint(1, 20)) for event in ("open", "os.rename") * 5]
+    last = [kill for kind, kill in kills.items() if kind not in only_once]
+    draw.shuffle(last)
+    return [*(Kill(kind, steps[kind]) for kind in only_once), *first_night, *last]
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_whenever_it_is_killed_the_next_run_goes_on(
+    emulator: Emulator, tmp_path: Path, concurrency: int
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")  # shown if the test fails
+    draw = random.Random(seed)
+    table = Table(emulator, 10_000, draw)
+    options = Options(batch_size=BATCH, max_concurrency=concurrency)
+    job = Job(emulator.url, emulator.token, str(tmp_path / "state"), table.source, options)
+    state = Location.of(tmp_path / "state" / "nightly")
+
+    steps = rehearsed(emulator, tmp_path, table, options)
+    emulator.service.stats.reset()
+    killed = 0
+    for kill in planned_kills(steps, draw):
+        print(kill)
+        killed += start(job._replace(source=table.source, kill=kill)).result() is None
+        check_readable(state)
+        table.change(200)
+    for _ in range(3):
+        moment = draw.uniform(0, 1)
+        print(f"killed after {moment:.3f} s")
+        killed += start(job._replace(source=table.source)).result(kill_after=moment) is None
+        check_readable(state)
+        table.change(200)
+    assert killed >= 30
+
+    result = start(job._replace(source=table.source)).result()
+    assert result is not None
+    assert result["sent"] + result["unchanged"] == len(table.good)
+    table.check()
+    check_tidy(state)
+    rejects = pq.read_table(tmp_path / "state" / "nightly" / result["rejects"]).to_pylist()
+    assert sorted(one["row"] for one in rejects) == [
+        number for number, row in enumerate(table.rows, 1) if row[0] is None or row[1] == "owned"
+    ]
+    accepted = emulator.stats()["contacts_accepted"]
+    assert table.versions <= accepted <= table.versions + killed * BATCH * concurrency
+
+    last = start(job._replace(source=table.source)).result()
+    assert last is not None
+    assert (last["unchanged"], last["requests"]) == (len(table.good), 0)
