@@ -47,7 +47,7 @@ def erase_contacts(
     """Delete contacts for good, with their conversations and history.
 
     A contact that is not there any more is what was wanted: doing it all again is harmless. One that cannot
-    be deleted does not keep the others from being tried.
+    be deleted does not keep the others from being tried, unless 20 fail and no other passes: see `deliver`.
 
     :param contact_type: where contacts are looked for. `both`: an email among users and among leads; a user
         id among users, for leads have none.
@@ -186,17 +186,19 @@ class _Erasure:
         try:
             self._act(contact_type, **contact)
         except CustomerlyNotFound as failure:
-            if self._is_dry or may_be_a_rows_fault(failure):
-                return False
-            # The words are not about a contact: perhaps it is the request that was not found.
-            return self._is_gone(contact_type, contact, failure)
+            if not self._is_dry and not may_be_a_rows_fault(failure):
+                # The words are not about a contact: perhaps it is the request that was not found.
+                self._make_sure_it_is_gone(contact_type, contact, failure)
+            return False
         return True
 
-    def _is_gone(self, contact_type: ContactType, contact: dict[str, Any], failure: CustomerlyError) -> bool:
+    def _make_sure_it_is_gone(
+        self, contact_type: ContactType, contact: dict[str, Any], failure: CustomerlyError
+    ) -> None:
         try:
             self._client.get_contact(contact_type, **contact)
         except CustomerlyNotFound:
-            return False
+            return
         raise CustomerlyRequestError(
             "a contact that can be looked up is not found when it is to be deleted",
             request=failure.request,

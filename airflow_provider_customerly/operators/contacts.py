@@ -70,10 +70,11 @@ class CustomerlyDeleteContactsOperator(NamedContactsOperator):
     ``max_deletions``, the token, and that the record can be written. A contact that is not there any more
     counts as ``already_gone``, so that running the task again is harmless.
 
-    One contact that cannot be deleted does not keep the others from being tried; then the task **fails** and
-    tells the positions and reasons, never the values. The result (XCom, and the event of each asset among
-    ``outlets``) has counts only. What is rendered for ``emails``, ``user_ids`` and ``parameters`` is not
-    shown by Airflow; what is written into the DAG is. Prefer a query: then no contact goes through Airflow.
+    One contact that cannot be deleted does not keep the others from being tried (unless 20 fail and no other
+    passes); then the task **fails** and tells the positions and reasons, never the values. The result (XCom,
+    and the event of each asset among ``outlets``) has counts only. What is rendered for ``emails``,
+    ``user_ids`` and ``parameters`` is not shown by Airflow; what is written into the DAG is. Prefer a query:
+    then no contact goes through Airflow.
 
     :param emails: the contacts, by email; exactly one of this, ``user_ids`` and ``sql``.
     :param user_ids: the contacts, by your own ids; users only.

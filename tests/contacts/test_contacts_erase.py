@@ -185,6 +185,13 @@ def test_one_that_fails_does_not_keep_the_others(erase: Erase, location: Locatio
     assert counts(erase(USERS[:5])) == (2, 3, 0)
 
 
+def test_when_nothing_passes_it_is_not_the_contacts_fault(erase: Erase) -> None:
+    erase.emulator.faults.plan([None, *["400"] * 30])
+    with pytest.raises(CustomerlyRequestError, match="DELETE /users: 20 contacts"):
+        erase([f"{n}@x.test" for n in range(25)], contact_type="users")
+    assert erase.asked()["DELETE /users"] == 20
+
+
 def test_a_list_that_fails_does_not_keep_the_other(erase: Erase, location: Location) -> None:
     erase.emulator.faults.plan([None, "400"])
     with pytest.raises(RefusedError) as red:
