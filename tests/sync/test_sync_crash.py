@@ -61,6 +61,12 @@ class Table:
                 row[3] += 1_000_000
                 self.versions += 1
 
+    def remove(self, count: int) -> None:
+        """Remove rows that were to be delivered, or had been."""
+        gone = [row[0] for row in self._draw.sample(self.good, count)]
+        self.good = [row for row in self.good if row[0] not in gone]
+        self.rows = [row for row in self.rows if row[0] not in gone]
+
     def check(self) -> None:
         """Compare all that Customerly holds with the table."""
         truth = self._emulator.store.truth("users").values()
@@ -158,3 +164,32 @@ def test_whenever_it_is_killed_the_next_run_goes_on(
     last = start(job._replace(source=table.source)).result()
     assert last is not None
     assert (last["unchanged"], last["requests"]) == (len(table.good), 0)
+
+
+def test_kills_faults_and_vanished_rows_together_change_nothing_in_the_end(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    table = Table(emulator, 1_000, draw)
+    options = Options(batch_size=25, max_concurrency=4, on_vanished="delete")
+    job = Job(emulator.url, emulator.token, str(tmp_path), table.source, options)
+    state = Location.of(tmp_path / "nightly")
+    emulator.faults.retry_after = 0
+    emulator.faults.set({"reset_after": 0.08, "429": 0.02, "429-bare": 0.02, "500": 0.02, "error200": 0.02})
+    killed = 0
+    for _ in range(10):
+        kill = Kill(f"{draw.choice(('open', 'os.rename', 'os.remove'))} journal", draw.randint(1, 12))
+        print(kill)
+        killed += start(job._replace(source=table.source, kill=kill)).result() is None
+        check_readable(state)
+        table.change(100)
+        table.remove(5)
+    result = start(job._replace(source=table.source)).result()
+    assert killed >= 7
+    assert emulator.faults.injected["reset_after"] > 0
+    assert result is not None
+    assert result["outcome"] == "rejects"
+    table.check()
+    check_tidy(state)

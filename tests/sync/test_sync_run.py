@@ -378,8 +378,8 @@ def test_an_outage_in_the_middle_keeps_what_was_accepted(sync: Sync) -> None:
 def test_faults_change_nothing_in_the_end(sync: Sync, concurrency: int) -> None:
     sync.emulator.faults.retry_after = 0
     sync.emulator.faults.set(
-        {"429": 0.05, "429-bare": 0.05, "500": 0.05, "503": 0.05, "reset": 0.05, "reset_after": 0.1,
-         "error200": 0.05, "cut": 0.05}
+        {"429": 0.02, "429-bare": 0.02, "500": 0.02, "503": 0.02, "reset": 0.02, "reset_after": 0.06,
+         "error200": 0.02, "cut": 0.02}
     )  # fmt: skip
     rows = customers(300)
     with Client(sync.emulator.token, sync.emulator.url, retry_budget=30) as client:
