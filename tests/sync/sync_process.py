@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
+    from multiprocessing.synchronize import Barrier
 
 _context = multiprocessing.get_context("forkserver")
 _STEPS = {"open": 0, "os.rename": 1, "os.remove": 0}
@@ -61,10 +62,16 @@ class Job(NamedTuple):
 class Run:
     """A run under way."""
 
-    def __init__(self, process: BaseProcess, told: Connection) -> None:
+    def __init__(self, process: BaseProcess, told: Connection, barrier: Barrier | None) -> None:
         self._process = process
+        self._barrier = barrier  # is gone once nobody here holds it
         self._told = told
         self.steps: dict[str, int] = {}
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process."""
+        return self._process.pid
 
     def result(self, kill_after: float | None = None) -> dict[str, Any] | None:
         """Wait for the end and give the result; None if the process was killed.
@@ -108,18 +115,29 @@ def _place(name: str) -> str:
     return folder or re.sub(r"\.tmp-\w+-", "", file)
 
 
-def start(job: Job) -> Run:
-    """Start a run; its process is made by a fork of one that has imported all, so that it is soon at work."""
+def start(job: Job, barrier: Barrier | None = None) -> Run:
+    """Start a run; its process is made by a fork of one that has imported all, so that it is soon at work.
+
+    :param barrier: what the process waits for before it begins.
+    """
     _context.set_forkserver_preload(["airflow_provider_customerly.sync"])
     told, tell = _context.Pipe(duplex=False)
-    process = _context.Process(target=_run, args=(job, tell))
+    process = _context.Process(target=_run, args=(job, tell, barrier))
     process.start()
     tell.close()
-    return Run(process, told)
+    return Run(process, told, barrier)
 
 
-def _run(job: Job, told: Connection) -> None:
+def start_together(*jobs: Job) -> list[Run]:
+    """Start runs that begin at the same moment."""
+    barrier = _context.Barrier(len(jobs))
+    return [start(job, barrier) for job in jobs]
+
+
+def _run(job: Job, told: Connection, barrier: Barrier | None) -> None:
     """Run a sync, and send how it ended and the steps it took."""
+    if barrier is not None:
+        barrier.wait()
     watch = _Watch(str(Path(job.path) / job.name), job.kill)
     sys.addaudithook(watch)
     try:

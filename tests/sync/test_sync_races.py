@@ -1,0 +1,36 @@
+"""Two runs of the same sync that begin at the same moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sync_process import Job, Rows, start_together
+
+from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.sync import Options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROUNDS = 12
+COUNT = 120
+
+
+def test_of_two_runs_at_once_only_one_sends(tmp_path: Path) -> None:
+    told = 0
+    with Emulator(users=0, leads=0, latency=0.01) as emulator:
+        for night in range(ROUNDS):
+            source = Rows(("email", "seats"), [(f"c{n}@shop.test", night) for n in range(COUNT)])
+            job = Job(emulator.url, emulator.token, str(tmp_path), source, Options(batch_size=10))
+            runs = start_together(job, job)
+            results = [run.result() or {} for run in runs]
+            done = [result for result in results if result["outcome"] == "success"]
+            assert done
+            assert sum(result["sent"] for result in done) == COUNT
+            assert emulator.stats()["contacts_accepted"] == COUNT * (night + 1)
+            for run, result in zip(reversed(runs), results, strict=True):
+                if result["outcome"] == "LockedError":
+                    told += 1
+                    assert f"process {run.pid} on" in result["message"]
+        assert {one["attributes"]["seats"] for one in emulator.store.truth("users").values()} == {ROUNDS - 1}
+    assert told > 0
