@@ -284,7 +284,8 @@ def test_killed_it_begins_no_further_contact(emulator: Emulator, monkeypatch: An
 
 
 @pytest.mark.parametrize("operator", [delete, tag])
-def test_killed_it_waits_for_no_answer(emulator: Emulator, operator: Any) -> None:
+def test_killed_it_waits_for_no_answer(emulator: Emulator, connect: Any, operator: Any) -> None:
+    connect(extra={"retry_budget": 10})
     emulator.faults.retry_after = 60
     emulator.faults.set({"429": 1.0})
     task = operator(emails=USERS)
