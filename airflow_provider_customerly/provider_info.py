@@ -112,7 +112,8 @@ _CONNECTION_FIELDS: dict[str, Any] = {
     },
     "allow_insecure_http": {
         "label": "Allow http://",
-        "description": "Default: off. On, the token may travel unencrypted to a host other than this machine.",
+        "description": "Default: off. On, the token may travel unencrypted to a host other than this "
+        "machine.",
         "schema": {"type": ["boolean", "null"]},
     },
 }
