@@ -131,8 +131,11 @@ class Chain:
             window = self._tie.ask()
             return None if window is None else ("tie", window)
         if self._end is not None:
-            if self._end.tail is None and not self._is_latest_under_way():
-                return "next", self._next_window()
+            if self._end.tail is None:
+                if not self._is_latest_under_way():
+                    return "next", self._next_window()
+                if self.certificate.end_moved:
+                    return None  # a busy list: what is behind its end is asked for when the end is known
             window = self._end.ask(self._largest)
             return None if window is None else ("behind", window)
         if not self._is_next_under_way():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -20,6 +21,7 @@ Record = Any
 """
 
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_UNMATCHABLE = re.compile(r'["\\\x00-\x1f]')
 _MaybeRaw = msgspec.Raw | msgspec.UnsetType
 
 
@@ -45,12 +47,13 @@ class RecordDecoder:
         try:
             return self._decoder.decode(page)
         except msgspec.ValidationError as error:
-            if not self._learn(page):
+            readable = self._learn(page)
+            if readable is None:
                 raise CustomerlyProtocolError(
                     f"a contact in the list cannot be read: {error}",
                     advice="Every contact needs an integer crmhero_user_id: report it to Customerly.",
                 ) from None
-            return self.decode(page)
+            return self.decode(readable)
 
     def attribute_name(self, json_name: str) -> str:
         """Give the record attribute that holds the JSON field `json_name`."""
@@ -58,16 +61,26 @@ class RecordDecoder:
             return json_name
         return "field_" + json_name.encode().hex()
 
-    def _learn(self, page: bytes | msgspec.Raw) -> bool:
+    def _learn(self, page: bytes | msgspec.Raw) -> bytes | msgspec.Raw | None:
+        """Get to know new names; give the page in a form that can be decoded now, None if nothing helps."""
         try:
             contacts = msgspec.json.decode(page, type=list[dict[str, msgspec.Raw]])
         except msgspec.ValidationError:
-            return False
-        known = {*_KEY_FIELDS, *self._fields, *self.extra_names}
-        new = tuple(dict.fromkeys(name for contact in contacts for name in contact if name not in known))
-        self.extra_names += new
-        self._decoder = self._build()
-        return bool(new)
+            return None
+        names = dict.fromkeys(name for contact in contacts for name in contact)
+        known = {*_KEY_FIELDS, *self._fields, *self.extra_names, *map(self._sent_as, self.extra_names)}
+        if new := tuple(name for name in names if name not in known):
+            self.extra_names += new
+            self._decoder = self._build()
+        if any(_UNMATCHABLE.search(name) for name in names):
+            return msgspec.json.encode(
+                [{self._sent_as(name): value for name, value in contact.items()} for contact in contacts]
+            )
+        return page if new else None
+
+    def _sent_as(self, json_name: str) -> str:
+        """Give the name that the decoder looks for: no struct can have some names."""
+        return self.attribute_name(json_name) if _UNMATCHABLE.search(json_name) else json_name
 
     def _build(self) -> msgspec.json.Decoder[list[Any]]:
         names = {
@@ -84,7 +97,7 @@ class RecordDecoder:
                 else (attributes[name], kind, msgspec.UNSET)
                 for name, kind in names.items()
             ],
-            rename={attribute: name for name, attribute in attributes.items()},
+            rename={attribute: self._sent_as(name) for name, attribute in attributes.items()},
             forbid_unknown_fields=True,
             gc=False,
         )

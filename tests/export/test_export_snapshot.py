@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -16,6 +12,7 @@ from airflow_provider_customerly.client import Client, CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import (
     ExportGuardError,
+    UnprovenError,
     contact_schema,
     export_snapshot,
     read_contacts,
@@ -25,7 +22,7 @@ from airflow_provider_customerly.storage import Dataset, Location
 if TYPE_CHECKING:
     from pathlib import Path
 
-FAULTS = {"500": 0.02, "502": 0.02, "503": 0.02, "reset": 0.02, "cut": 0.02, "html": 0.02, "empty": 0.02}
+FAULTS = ["500", "502", "503", "reset", "cut", "html", "empty", "drip"]
 
 
 def export(
@@ -62,24 +59,51 @@ def test_nothing_is_lost_while_contacts_change(
         assert_nothing_lost(emulator, tmp_path, before)
 
 
+@pytest.mark.parametrize("size", [40, 150, 300])
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_group_of_equal_stamps_in_no_order_is_counted(tmp_path: Path, size: int, concurrency: int) -> None:
+    with Emulator(users=2000, leads=0, tie_group=size, shuffle_ties=True, churn_per_request=0.2) as emulator:
+        before = dict(emulator.store.versions("users"))
+        result = export(emulator, tmp_path, concurrency=concurrency)
+        assert_nothing_lost(emulator, tmp_path, before)
+        assert set(before) & set(emulator.store.versions("users")) <= set(versions(tmp_path))
+    assert result["verdict"] == "complete"
+
+
+def test_a_group_that_nobody_can_count_is_not_called_complete(tmp_path: Path) -> None:
+    clock = itertools.count(1_800_000_000)  # a second for each change: only the large group has equal stamps
+    with Emulator(
+        users=1200, leads=0, tie_group=1000, shuffle_ties=True, churn_per_request=3, clock=clock.__next__
+    ) as emulator:
+        with pytest.raises(UnprovenError, match="share last_update"):
+            export(emulator, tmp_path, concurrency=8)
+        assert export(emulator, tmp_path, concurrency=8, on_unproven="warn")["verdict"] == "unproven"
+
+
 def test_faults_change_nothing(tmp_path: Path) -> None:
-    with Emulator(users=3000, leads=10, faults=FAULTS) as emulator:
+    with Emulator(users=3000, leads=10, faults=dict.fromkeys(FAULTS, 0.02)) as emulator:
+        emulator.faults.drip_seconds = 0.2
+        emulator.faults.plan(fault for name in FAULTS for fault in (None, name))
         result = export(emulator, tmp_path)
         assert versions(tmp_path) == emulator.store.versions("users")
         assert result["verdict"] == "complete"
-        assert emulator.faults.injected
+        assert set(emulator.faults.injected) == set(FAULTS)
 
 
 def test_an_outage_leaves_the_last_export(tmp_path: Path) -> None:
     with Emulator(users=300, leads=10) as emulator:
         export(emulator, tmp_path)
+        before = versions(tmp_path)
+        emulator.store.churn(50)
+        emulator.faults.plan([None, None, None, "cut"])
         emulator.faults.set({"down": 1.0})
         with (
             Client(emulator.token, emulator.url, retry_budget=0.5) as client,
-            pytest.raises(CustomerlyUnavailable),
+            pytest.raises(CustomerlyUnavailable, match=r"Given up after \d+ tr"),
         ):
             export_snapshot(client, Location.of(tmp_path), "users", snapshot_date="2026-11-24")
-    assert read_contacts(tmp_path, "users").count_rows() == 300
+    assert versions(tmp_path) == before
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
 
 
 def test_a_day_run_again_replaces_itself_and_no_other(tmp_path: Path) -> None:
@@ -157,38 +181,3 @@ def test_many_row_groups_and_checksums(tmp_path: Path) -> None:
     for entry in manifest.files:
         content = (tmp_path / "users" / entry.path).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (entry.bytes, entry.sha256)
-
-
-KILLED = """
-import sys
-from airflow_provider_customerly.client import Client
-from airflow_provider_customerly.export import export_snapshot
-from airflow_provider_customerly.storage import Location
-token, url, path = sys.argv[1:]
-print("ready", flush=True)
-with Client(token, url) as client:
-    export_snapshot(client, Location.of(path), "users", snapshot_date="2026-11-24", row_group_size=200)
-"""
-
-
-def test_killed_at_any_point_the_last_export_stays(tmp_path: Path) -> None:
-    with Emulator(users=2000, leads=0, latency=0.005) as emulator:
-        export(emulator, tmp_path)
-        before = versions(tmp_path)
-        for delay in (0.0, 0.03, 0.06, 0.1, 0.15):
-            process = subprocess.Popen(
-                [sys.executable, "-c", KILLED, emulator.token, emulator.url, str(tmp_path)],
-                stdout=subprocess.PIPE,
-            )
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(delay)
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
-            assert versions(tmp_path) == before
-        export(emulator, tmp_path, day="2026-11-25")
-        assert versions(tmp_path) == before
-    users = tmp_path / "users"
-    manifests = [json.loads(path.read_text()) for path in (users / "_manifests").glob("*.json")]
-    named = {entry["path"] for manifest in manifests for entry in manifest["files"]}
-    assert {str(path.relative_to(users)) for path in users.rglob("*.parquet")} == named

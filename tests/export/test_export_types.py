@@ -1,0 +1,152 @@
+"""Whatever the API sends, each value comes back: in its column, or as JSON beside it and counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_customerly.client import CustomerlyProtocolError
+from airflow_provider_customerly.client.records import RecordDecoder
+from airflow_provider_customerly.export import contact_schema
+from airflow_provider_customerly.export.convert import Converter
+from airflow_provider_customerly.export.schema import FIELDS, choose_columns
+
+PLAIN = {pa.string(): str, pa.int64(): int, pa.bool_(): bool, pa.float64(): float}
+PROMOTED = {"plan": "string", "seats": "int64", "score": "float64", "trial": "bool", "renewal": "timestamp"}
+UNKNOWN_FIELDS = ["new_field", "class", "two words", "ключ", "__slots__", 'quote"d', "back\\slash", ""]
+FIELDS_TO_FILL = sorted(set(FIELDS["users"]) - {"crmhero_user_id", "last_update"})
+
+TEXTS = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(
+        ['Ada "the\n first" 🚀', "\\", "0", "1", "007", "-12", "1e3", "53.33", "true", "null", ""]
+    ),
+    st.sampled_from(
+        ["2025-08-05 10:32:01", "2025-08-05T10:32:01+02:00", "2025-08-05", "0000-00-00 00:00:00"]
+    ),
+)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(0, 2),
+    st.integers(-(2**66), 2**66),
+    st.sampled_from([2**53 + 1, 2**63 - 1, 2**63, -(2**63), 1_754_389_921, 10**12]),
+    st.floats(allow_nan=False, allow_infinity=False),
+    TEXTS,
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=3,
+)
+ATTRIBUTES = st.one_of(
+    st.just([]),
+    st.none(),
+    st.dictionaries(st.sampled_from([*PROMOTED, "other", "🚀"]), VALUES, max_size=6),
+)
+FILLED = st.dictionaries(st.sampled_from([*FIELDS_TO_FILL, *UNKNOWN_FIELDS]), VALUES, max_size=8)
+WITH_ATTRIBUTES = st.fixed_dictionaries({}, optional={"attributes": ATTRIBUTES})
+CONTACTS = st.lists(
+    st.tuples(FILLED, WITH_ATTRIBUTES).map(lambda parts: {**parts[0], **parts[1]}), max_size=6
+)
+
+
+def converted(contacts: list[dict[str, Any]]) -> tuple[pa.Table, dict[str, int]]:
+    decoder = RecordDecoder(FIELDS["users"])
+    records = decoder.decode(json.dumps(contacts).encode())
+    converter = Converter(choose_columns("users", attributes=PROMOTED), decoder)
+    table = pa.Table.from_batches([converter.convert(records)])
+    return table, dict(converter.misfits)
+
+
+def keyed(contacts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    keys = {"last_update": "2025-08-05 10:32:01"}
+    return [{"crmhero_user_id": 2**53 + number, **keys, **one} for number, one in enumerate(contacts)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(contacts=CONTACTS.map(keyed))
+def test_no_value_is_lost(contacts: list[dict[str, Any]]) -> None:
+    table, misfits = converted(contacts)
+    assert table.schema.equals(contact_schema("users", attributes=PROMOTED))
+    counted: dict[str, int] = {}
+    for contact, row in zip(contacts, table.to_pylist(), strict=True):
+        extra, attributes = json.loads(row["extra"]), json.loads(row["attributes"])
+        assert attributes == (contact.get("attributes") or {})
+        for name in UNKNOWN_FIELDS:
+            assert (name in extra, extra.get(name)) == (name in contact, contact.get(name))
+        for name in FIELDS_TO_FILL:
+            sent = contact.get(name)
+            is_misfit = sent is not None and row[name] is None
+            assert (name in extra) == is_misfit
+            if is_misfit:
+                assert json.dumps(extra[name]) == json.dumps(sent)
+            counted[name] = counted.get(name, 0) + is_misfit
+        for name in PROMOTED:
+            counted[name] = counted.get(name, 0) + (attributes.get(name) is not None and row[name] is None)
+    assert misfits == {name: count for name, count in counted.items() if count}
+
+
+@settings(max_examples=100, deadline=None)
+@given(contacts=CONTACTS.map(keyed))
+def test_what_fits_means_the_same(contacts: list[dict[str, Any]]) -> None:
+    table, _ = converted(contacts)
+    for contact, row in zip(contacts, table.to_pylist(), strict=True):
+        assert row["crmhero_user_id"] == contact["crmhero_user_id"]
+        for name in FIELDS_TO_FILL:
+            sent, kind = contact.get(name), table.schema.field(name).type
+            if PLAIN.get(kind) is type(sent) and not (kind == pa.int64() and abs(sent) >= 2**63):
+                assert row[name] == sent
+            elif isinstance(sent, list | dict):
+                assert row[name] is None
+
+
+@settings(max_examples=15, deadline=None)
+@given(contacts=CONTACTS.map(keyed))
+def test_pandas_and_duckdb_read_back_the_same(contacts: list[dict[str, Any]]) -> None:
+    table, _ = converted(contacts)
+    with TemporaryDirectory() as folder:
+        path = str(Path(folder, "contacts.parquet"))
+        pq.write_table(table, path)
+        frame = pd.read_parquet(path, dtype_backend="pyarrow")
+        found = duckdb.sql(f"select * from read_parquet('{path}')").to_arrow_table()
+    assert pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False).equals(table)
+    assert found.cast(table.schema).equals(table)
+
+
+def test_one_batch_or_many_make_no_difference() -> None:
+    odd: list[dict[str, Any]] = [
+        {"latitude": 53.5, "is_user": 1, "city": "Cork"},
+        {"latitude": "53.5", "is_user": True, "city": 7},
+        {"latitude": "north", "is_user": "1", "city": None},
+        {"latitude": True, "is_user": 2, "city": ["Cork"]},
+        {},
+    ]
+    contacts = keyed(odd)
+    together, misfits = converted(contacts)
+    apart = [converted([contact]) for contact in contacts]
+    assert pa.concat_tables([table for table, _ in apart]).equals(together.combine_chunks())
+    assert misfits == {"latitude": 2, "is_user": 1, "city": 1}
+    for name, count in misfits.items():
+        assert sum(counts.get(name, 0) for _, counts in apart) == count
+
+
+def test_a_field_with_any_name_is_learned_once() -> None:
+    decoder = RecordDecoder(FIELDS["users"])
+    for value in ("first", "second"):
+        page = json.dumps(keyed([{"last_update": "2025-08-05 10:32:01", 'size 12"': value}]))
+        [record] = decoder.decode(page.encode())
+        assert bytes(getattr(record, decoder.attribute_name('size 12"'))) == json.dumps(value).encode()
+    assert decoder.extra_names == ('size 12"',)
+    with pytest.raises(CustomerlyProtocolError, match="crmhero_user_id"):
+        decoder.decode(json.dumps([{"crmhero_user_id": None, 'size 12"': 1}]).encode())
