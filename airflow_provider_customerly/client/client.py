@@ -78,6 +78,7 @@ class Client:
         self._retry_budget = retry_budget
         self._counters = Counters()
         self._cancelled = threading.Event()
+        self._stopped = False
         self._session = Session(
             token, self.base_url, auth_header=auth_header, timeout=timeout, max_concurrency=max_concurrency
         )
@@ -101,9 +102,15 @@ class Client:
 
         Requests under way are awaited, not tried again. Calls made afterwards are not affected.
         """
-        cancelled, self._cancelled = self._cancelled, threading.Event()
-        cancelled.set()
+        self._cancelled.set()
         self.pace.wake()
+        if not self._stopped:
+            self._cancelled = threading.Event()
+
+    def stop(self) -> None:
+        """Cancel, and make every call from now on raise CustomerlyUnavailable: whoever uses this is to end."""
+        self._stopped = True
+        self.cancel()
 
     @property
     def requests_sent(self) -> int:

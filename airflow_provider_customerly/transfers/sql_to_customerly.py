@@ -183,7 +183,7 @@ class SqlToCustomerlyOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Give up waiting for requests, so that the sync ends and notes what was answered."""
-        self.hook.client.cancel()
+        self.hook.client.stop()
 
     def _sync(self, arguments: SyncArguments, owner: str) -> dict[str, Any]:
         options = arguments.options()

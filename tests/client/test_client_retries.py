@@ -204,6 +204,15 @@ def test_calls_after_a_cancel_work() -> None:
         assert client.list_tags() == ["vip"]
 
 
+def test_calls_after_a_stop_send_nothing_even_if_something_cancels() -> None:
+    with ScriptedServer(GOOD) as server, Client("tok", server.url) as client:
+        client.stop()
+        client.cancel()
+        with pytest.raises(CustomerlyUnavailable, match="cancelled"):
+            client.list_tags()
+        assert server.seen == []
+
+
 def cancelled(
     calls: list[Future[list[str]]], client: Client, server: ScriptedServer
 ) -> list[CustomerlyUnavailable]:

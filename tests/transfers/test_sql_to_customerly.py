@@ -10,6 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import Asset
 
+from airflow_provider_customerly.client import CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.sync import SyncGuardError
 from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
@@ -290,6 +291,27 @@ def test_a_wrong_token_fails_at_once_and_is_shown_nowhere(
     assert emulator.stats()["requests"] == 1
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert "tok-revoked-5512" not in caplog.text + str(error.value) + written.decode(errors="replace")
+
+
+@SQLITE
+def test_a_killed_task_sends_nothing_more_and_remembers_what_was_answered(
+    customers: Database, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = operator(tmp_path, table="customers", batch_size=10, sync_name="crm")
+
+    class KillsAfterTheThirdAnswer(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "POST /users: 200" in record.getMessage() and emulator.stats()["requests"] == 3:
+                task.on_kill()
+
+    client_log = logging.getLogger("airflow_provider_customerly.client.session")
+    monkeypatch.setattr(client_log, "level", logging.DEBUG)
+    monkeypatch.setattr(client_log, "handlers", [KillsAfterTheThirdAnswer()])
+    with pytest.raises(CustomerlyUnavailable, match="cancelled"):
+        task.execute({})
+    assert emulator.stats()["requests"] == 3
+    client_log.handlers.clear()
+    assert run(tmp_path, table="customers", sync_name="crm")["unchanged"] == 30
 
 
 @SQLITE
