@@ -108,7 +108,7 @@ class Client:
             self._cancelled = threading.Event()
 
     def stop(self) -> None:
-        """Cancel, and make every later call raise CustomerlyUnavailable: whoever uses this client is to end."""
+        """Cancel, and make every later call raise CustomerlyUnavailable, so that whoever uses this ends."""
         self._stopped = True
         self.cancel()
 
