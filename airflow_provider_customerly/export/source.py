@@ -20,7 +20,7 @@ from airflow_provider_customerly.export.stamps import stamp_text
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from airflow_provider_customerly.client import Certificate, Client, Reading
     from airflow_provider_customerly.client.records import Record
@@ -52,17 +52,15 @@ class Source:
         if staged.segments:
             low = staged.settled
             log.info("Going on from what an earlier try has read, up to last_update %s", low)
-        self._guess = 0
-        if plan.since and plan.before:
-            self._guess = plan.before.rows
-        self._reading = self._open(low)
+        earlier = plan.before.rows if plan.since and plan.before else 0
+        self._reading = self._open(low, earlier + staged.rows)
         self._converter = Converter(options.chosen, self._reading.decoder, options.hash_salt)
 
-    def _open(self, low: str | None) -> Reading:
+    def _open(self, low: str | None, guess: int) -> Reading:
         fields = FIELDS[self._options.contact_type]
         if low is None:
             return self._client.read_contacts(self._contact_type, fields)
-        start = self._client.locate(self._contact_type, low, self._guess)
+        start = self._client.locate(self._contact_type, low, guess)
         return self._client.read_contacts(self._contact_type, fields, low=low, start=start)
 
     @property
@@ -102,7 +100,7 @@ class Source:
             rows += batch.num_rows
             self._write(writer, batch)
         # Closed at once when something fails below: the requests under way are of no use then.
-        with contextlib.closing(_batches(self._reading)) as batches:
+        with contextlib.closing(_batches(self._reading)) as batches, self._kept_for_the_next_try():
             for records in batches:
                 waiting += records
                 rows += len(records)
@@ -119,6 +117,15 @@ class Source:
                 f"An earlier try of this run stopped, and the list could not be proven complete from there: "
                 f"{self.certificate.reason}. Nothing was committed. Run it again: it starts anew."
             )
+
+    @contextlib.contextmanager
+    def _kept_for_the_next_try(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:  # a task that runs out of time is stopped by one
+            with contextlib.suppress(Exception):  # the storage itself may be what failed
+                self.staging.keep()
+            raise
 
     def _take(self, writer: PartWriter, records: list[Record]) -> None:
         if len(self._staged.ids):

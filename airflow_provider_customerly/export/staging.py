@@ -1,6 +1,6 @@
 """What a try has safely on disk, so that the next try of the same work goes on from there.
 
-A try writes the contacts it has read, in segments of some thousand, each as one atomic file. A segment says
+A try writes the contacts it has read in segments of some thousand, each as one atomic file. A segment says
 up to which `last_update` the list was settled when it was written: the next try gives out what is older than
 that from the segments and reads the list from there. A contact that changed between the tries has a newer
 stamp, so it comes again and supersedes its older version.
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location
 
 FOLDER = "_staging"
-_SEGMENT_ROWS = 5_000
+_FEWEST_ROWS, _MOST_ROWS = 2_000, 20_000
+"""In a segment: it grows with what is there already, to one part in a hundred."""
 _LASTS = timedelta(days=2)
 """Contacts that were deleted since a try would come back with it: an old one is of no use."""
 _NAME = re.compile(rf"{FOLDER}/([0-9a-f]+)/(\d+)-(\d{{8}}T\d{{6}}Z)-[0-9a-f]+\.arrow")
@@ -41,6 +42,7 @@ class _Note(msgspec.Struct, kw_only=True):
 
     settings: str
     previous: str
+    rows: int
     settled: str
     started_at: datetime
     tries: int
@@ -52,6 +54,7 @@ class _Note(msgspec.Struct, kw_only=True):
 class Staged:
     """What earlier tries left; empty if nothing."""
 
+    rows: int = 0
     settled: str = ""
     started_at: datetime | None = None
     tries: int = 0
@@ -82,14 +85,17 @@ class Staging:
         self._settings = settings
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
+        self._note: _Note | None = None
         self._count = 0
+        self._total = 0
         self._previous = ""
         self.staged = Staged()
 
     def load(self) -> Staged:
         """Find what earlier tries left, and remove what is of no use to anyone."""
         notes = self._read_notes()
-        tip = max(notes, key=lambda name: (notes[name].settled, name), default="")
+        ends = [name for name in notes if parse_stamp(notes[name].settled)]
+        tip = max(ends, key=lambda name: (notes[name].settled, name), default="")
         found: list[str] = []
         while tip in notes:
             found.append(tip)
@@ -97,6 +103,7 @@ class Staging:
         if found and not tip:  # all the way down to a first segment
             newest = notes[found[0]]
             self.staged = Staged(
+                rows=newest.rows,
                 settled=newest.settled,
                 started_at=newest.started_at,
                 tries=newest.tries,
@@ -104,7 +111,7 @@ class Staging:
                 misfits=Counter(newest.misfits),
                 segments=found[::-1],
             )
-            self._previous, self._count = found[0], len(found)
+            self._previous, self._count, self._total = found[0], len(found), newest.rows
         for name in self._location.list(self._folder) if self._folder else ():
             if name not in self.staged.segments:
                 self._location.delete(name)
@@ -141,22 +148,28 @@ class Staging:
             return
         self._waiting.append(batch)
         self._rows += batch.num_rows
-        if self._rows < _SEGMENT_ROWS or parse_stamp(settled) is None:
-            return
-        note = _Note(
+        self._note = _Note(
             settings=self._settings,
             previous=self._previous,
+            rows=self._total + self._rows,
             settled=settled,
             started_at=started_at,
             tries=self.staged.tries + 1,
             windows=self.staged.windows + windows,
             misfits=dict(misfits),
         )
+        if self._rows >= min(max(_FEWEST_ROWS, self._total // 100), _MOST_ROWS):
+            self.keep()
+
+    def keep(self) -> None:
+        """Write what was added since the last segment."""
+        if self._note is None:
+            return
         name = f"{self._folder}/{self._count:06d}-{self._run}.arrow"
-        self._location.write_atomic(name, _encode(self._waiting, note))
-        self._previous = name
+        self._location.write_atomic(name, _encode(self._waiting, self._note))
+        self._previous, self._total = name, self._note.rows
         self._count += 1
-        self._waiting, self._rows = [], 0
+        self._waiting, self._rows, self._note = [], 0, None
 
     def clear(self) -> None:
         """Remove the segments of this work, and those of others that are too old to be used."""
@@ -174,7 +187,8 @@ class Staging:
         for name in self._location.list(self._folder):
             match = _NAME.fullmatch(name)
             if match and not _is_old(match[3], now):
-                note = _decode_note(self._location.read(name))
+                with self._location.open(name) as file, pa.ipc.open_stream(file) as stream:
+                    note = msgspec.json.decode(stream.schema.metadata[_META], type=_Note)
                 if note.settings == self._settings:
                     notes[name] = note
         return notes
@@ -187,11 +201,6 @@ def _encode(batches: Sequence[pa.RecordBatch], note: _Note) -> bytes:
         for batch in batches:
             stream.write_batch(batch.replace_schema_metadata(schema.metadata))
     return bytes(sink.getvalue())
-
-
-def _decode_note(content: bytes) -> _Note:
-    with pa.ipc.open_stream(content) as stream:
-        return msgspec.json.decode(stream.schema.metadata[_META], type=_Note)
 
 
 def _is_before(batch: pa.RecordBatch, settled: str) -> pa.Array:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def export(emulator: Emulator, path: Any, day: str = "2026-11-23", **options: Any) -> dict[str, Any]:
-    contact_type = options.pop("contact_type", "users")
-    with Client(emulator.token, emulator.url, retry_budget=20) as client:
+    contact_type, budget = options.pop("contact_type", "users"), options.pop("retry_budget", 20)
+    with Client(emulator.token, emulator.url, retry_budget=budget) as client:
         return export_contacts(client, path, contact_type, snapshot_date=day, **options)
 
 

@@ -2,19 +2,27 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from airflow.sdk import Asset, AssetAlias
+from airflow.sdk import Asset, AssetAlias, ObjectStoragePath
+from places import S3Server
 
 from airflow_provider_customerly.client import CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
-from airflow_provider_customerly.export import contact_schema, read_contacts
+from airflow_provider_customerly.export import ExportGuardError, contact_schema, read_contacts
 from airflow_provider_customerly.transfers.customerly_to_parquet import CustomerlyToParquetOperator
 
 TOKEN = "tok-91c0de"
 Connect = Callable[..., None]
+
+
+class TaskInstance(NamedTuple):
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +101,69 @@ def test_numbers_from_templates_come_as_text(tmp_path: Path) -> None:
     assert operator(tmp_path, min_rows="430", max_shrink="0.5").execute({})["rows"] == 430
 
 
+def test_changes_are_added_night_by_night(connect: Connect, tmp_path: Path) -> None:
+    with Emulator(users=300, leads=10, token=TOKEN) as emulator:
+        connect(host=emulator.url)
+        night = {
+            "mode": "incremental",
+            "full_refresh_every": "P7D",
+            "lookback": "PT0S",
+            "keep_manifests": "2",
+        }
+        assert operator(tmp_path, **night).execute({})["mode"] == "snapshot"
+        for number, contact_id in enumerate(sorted(emulator.store.versions("users"))[:3]):
+            emulator.store.update("users", contact_id, {"name": f"Changed {number}"})
+            result = operator(tmp_path, **night).execute({})
+            assert (result["mode"], result["verdict"]) == ("incremental", "complete")
+        assert operator(tmp_path, full_refresh="True", **night).execute({})["mode"] == "snapshot"
+    names = read_contacts(tmp_path, "users").to_table(columns=["name"])["name"].to_pylist()
+    assert (len(names), sum(str(name).startswith("Changed") for name in names)) == (300, 3)
+
+
+def test_guards_from_templates_come_as_text(tmp_path: Path) -> None:
+    guards = {"max_vanished": "0.5", "max_coercion_failures": "0", "max_null_share": {"email": "0.5"}}
+    assert operator(tmp_path, **guards, keep_days="1.5").execute({})["rows"] == 430
+    with pytest.raises(ExportGuardError, match=r"of column user_id are null: more than max_null_share=0\.0"):
+        operator(tmp_path, max_null_share={"user_id": 0}).execute({})
+
+
+@pytest.mark.parametrize("form", ["s3://{connection}@{bucket}/crm", "s3://{bucket}/crm"])
+def test_s3_by_connection_id(
+    s3_server: S3Server, s3_connection: str, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)  # only the connection knows
+    path = form.format(connection=s3_connection, bucket=s3_server.bucket)
+    conn_id = None if "@" in path else s3_connection
+    for mode in ("snapshot", "incremental"):
+        task = CustomerlyToParquetOperator(task_id="export", path=path, path_conn_id=conn_id, mode=mode)
+        task.snapshot_date = "2026-11-23"
+        assert task.execute({})["verdict"] == "complete"
+    dataset = read_contacts(ObjectStoragePath(path, conn_id=conn_id), "users")
+    assert dataset.count_rows() == len(set(dataset.to_table()["crmhero_user_id"].to_pylist())) == 430
+
+
+def test_the_next_try_goes_on_where_the_last_one_stopped(connect: Connect, tmp_path: Path) -> None:
+    ti = TaskInstance(dag_id="nightly", run_id="manual", task_id="export", map_index=-1)
+    with Emulator(users=12_000, leads=0, token=TOKEN) as emulator:
+        connect(host=emulator.url, extra={"retry_budget": 0})
+        emulator.faults.plan([None] * 100 + ["500"])
+        with pytest.raises(CustomerlyUnavailable):
+            operator(tmp_path).execute({"ti": ti})
+        emulator.service.stats.reset()
+        emulator.faults.clear()
+        result = operator(tmp_path).execute({"ti": ti})
+        assert result["rows"] == 12_000
+        assert emulator.stats()["requests"] < 60
+        assert set(versions(tmp_path)) == set(emulator.store.versions("users"))
+
+
+def versions(folder: Path) -> list[int]:
+    ids: list[int] = read_contacts(folder, "users").to_table(columns=["crmhero_user_id"])[0].to_pylist()
+    assert len(ids) == len(set(ids))
+    return ids
+
+
 def test_columns_can_be_chosen_dropped_and_hashed(
     connect: Connect, emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -145,7 +216,18 @@ BAD_ARGUMENTS = [
     ({"path": "nosuchscheme://bucket/crm"}, "nosuchscheme"),
     ({"path": "/proc/no/such/place"}, "Cannot write to /proc/no/such/place"),
     ({"contact_type": "companies"}, "contact_type"),
-    ({"mode": "incremental"}, "mode"),
+    ({"mode": "delta"}, "mode"),
+    ({"lookback": "ten minutes"}, "lookback must be a duration"),
+    ({"lookback": "-PT1M"}, "lookback must be a duration"),
+    ({"full_refresh_every": "weekly"}, "full_refresh_every must be a duration"),
+    ({"full_refresh": "perhaps"}, "full_refresh must be true or false"),
+    ({"max_vanished": 2}, "max_vanished must be a share"),
+    ({"max_null_share": {"email": 20}}, "max_null_share must give a share"),
+    ({"max_null_share": 0.2}, "max_null_share must give a share"),
+    ({"max_null_share": {"e-mail": 0.2}}, "max_null_share names columns"),
+    ({"max_coercion_failures": -1}, "max_coercion_failures must be a whole number"),
+    ({"keep_manifests": 0}, "keep_manifests must be a whole number"),
+    ({"keep_days": "some"}, "keep_days must be a number"),
     ({"snapshot_date": "yesterday"}, "snapshot_date must be a day"),
     ({"snapshot_date": "2026-02-30"}, "snapshot_date must be a day"),
     ({"snapshot_date": ""}, "snapshot_date must be a day"),
