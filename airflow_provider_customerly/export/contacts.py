@@ -122,7 +122,7 @@ class _Export:
         is_known = before.settings == self._options.settings
         deletions = Deletions(
             self._client,
-            self._options.contact_type,  # type: ignore[arg-type]  # checked by the options
+            self._options.contact_type,
             state,
             self._options.chosen if is_known else None,
         )

@@ -16,6 +16,7 @@ from airflow_provider_customerly.export.schema import choose_columns
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow_provider_customerly.client import ContactType
     from airflow_provider_customerly.export.schema import Columns
 
 _COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "none")
@@ -31,7 +32,7 @@ class ExportOptions:
     :raises ValueError: one of them cannot be meant; the text names it.
     """
 
-    contact_type: str
+    contact_type: ContactType
     mode: Literal["snapshot", "incremental"] = "snapshot"
     """`snapshot` reads the whole list; `incremental` what changed since the newest commit, and the whole list
     when there is none to add to."""

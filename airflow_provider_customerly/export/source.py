@@ -41,7 +41,6 @@ class Source:
     def __init__(self, client: Client, options: ExportOptions, plan: Plan, write: Write) -> None:
         self._client = client
         self._options = options
-        self._contact_type: Any = options.contact_type
         low = stamp_text(plan.since) if plan.since else None
         self.staging = Staging(write.location, options.owner, write.run, f"{low} {options.settings}")
         staged = self._staged = self.staging.load()
@@ -52,16 +51,12 @@ class Source:
         if staged.segments:
             low = staged.settled
             log.info("Going on from what an earlier try has read, up to last_update %s", low)
-        earlier = plan.before.rows if plan.since and plan.before else 0
-        self._reading = self._open(low, earlier + staged.rows)
+        guess = staged.position or (plan.before.rows if plan.before else 0)
+        self._position = client.locate(options.contact_type, low, guess) if low else 0
+        self._reading = client.read_contacts(
+            options.contact_type, FIELDS[options.contact_type], low=low, start=self._position
+        )
         self._converter = Converter(options.chosen, self._reading.decoder, options.hash_salt)
-
-    def _open(self, low: str | None, guess: int) -> Reading:
-        fields = FIELDS[self._options.contact_type]
-        if low is None:
-            return self._client.read_contacts(self._contact_type, fields)
-        start = self._client.locate(self._contact_type, low, guess)
-        return self._client.read_contacts(self._contact_type, fields, low=low, start=start)
 
     @property
     def superseded(self) -> dict[int, str]:
@@ -135,8 +130,10 @@ class Source:
                     self._reseen[record.crmhero_user_id] = stamp_of(record)
         batch = self._converter.convert(records)
         self._write(writer, batch)
+        self._position += batch.num_rows
         self.staging.add(
             batch,
+            position=self._position,
             settled=self._reading.settled,
             started_at=self.started_at,
             windows=self.certificate.windows,

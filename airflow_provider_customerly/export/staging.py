@@ -43,6 +43,7 @@ class _Note(msgspec.Struct, kw_only=True):
     settings: str
     previous: str
     rows: int
+    position: int
     settled: str
     started_at: datetime
     tries: int
@@ -54,7 +55,8 @@ class _Note(msgspec.Struct, kw_only=True):
 class Staged:
     """What earlier tries left; empty if nothing."""
 
-    rows: int = 0
+    position: int = 0
+    """Where in the list they stopped, about."""
     settled: str = ""
     started_at: datetime | None = None
     tries: int = 0
@@ -103,7 +105,7 @@ class Staging:
         if found and not tip:  # all the way down to a first segment
             newest = notes[found[0]]
             self.staged = Staged(
-                rows=newest.rows,
+                position=newest.position,
                 settled=newest.settled,
                 started_at=newest.started_at,
                 tries=newest.tries,
@@ -135,6 +137,7 @@ class Staging:
         self,
         batch: pa.RecordBatch,
         *,
+        position: int,
         settled: str,
         started_at: datetime,
         windows: int,
@@ -142,6 +145,7 @@ class Staging:
     ) -> None:
         """Take contacts that were read; they are written when there are enough.
 
+        :param position: where in the list the reading is, about.
         :param settled: unchanged contacts with a `last_update` before this are among those added so far.
         """
         if not self._folder:
@@ -152,6 +156,7 @@ class Staging:
             settings=self._settings,
             previous=self._previous,
             rows=self._total + self._rows,
+            position=position,
             settled=settled,
             started_at=started_at,
             tries=self.staged.tries + 1,

@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.emulator import Emulator
 
 
+class Ticking:
+    """A clock of which each look at it takes a second: no more contacts share a stamp than in real life."""
+
+    def __init__(self, start: int = 1_780_000_000) -> None:
+        self.now = start
+
+    def __call__(self) -> float:
+        self.now += 1
+        return float(self.now)
+
+
 def export(emulator: Emulator, path: Any, day: str = "2026-11-23", **options: Any) -> dict[str, Any]:
     contact_type, budget = options.pop("contact_type", "users"), options.pop("retry_budget", 20)
     with Client(emulator.token, emulator.url, retry_budget=budget) as client:

@@ -1,0 +1,177 @@
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from nights import Ticking, export, increment, newest, versions
+
+from airflow_provider_customerly.client import CustomerlyUnavailable
+from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.export import ExportGuardError, read_contacts
+from airflow_provider_customerly.storage import Location
+
+USERS = 100_000
+
+
+def fails_after(emulator: Emulator, requests: int, path: Any, **options: Any) -> None:
+    """Let an export die of an outage that comes after so many requests."""
+    emulator.faults.plan([None] * requests + ["down"] * 10_000)
+    with pytest.raises(CustomerlyUnavailable):
+        export(emulator, path, **{"owner": "the run", "retry_budget": 0, **options})
+    emulator.faults.clear()
+
+
+def counted(emulator: Emulator, path: Any, **options: Any) -> int:
+    before = emulator.stats()["requests"]
+    export(emulator, path, **options)
+    return int(emulator.stats()["requests"] - before)
+
+
+KILLED = """
+import os, signal, sys
+from airflow_provider_customerly.client import Client
+from airflow_provider_customerly.export import export_contacts
+token, url, path, most = sys.argv[1:]
+with Client(token, url) as client:
+    fetch, asked = client.fetch_page, [0]
+    def die_in_the_middle(*args, **kwargs):
+        asked[0] += 1
+        if asked[0] > int(most):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return fetch(*args, **kwargs)
+    client.fetch_page = die_in_the_middle
+    export_contacts(client, path, "users", snapshot_date="2026-11-23", owner="the run")
+"""
+
+
+@pytest.fixture(scope="module")
+def many() -> Any:
+    with Emulator(users=USERS, leads=0) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def fresh(many: Emulator, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Requests of an export that nothing happens to."""
+    return counted(many, tmp_path_factory.mktemp("fresh"))
+
+
+@pytest.mark.parametrize(("killed_at", "most"), [(0.5, 0.6), (0.8, 0.3), (0.99, 0.1)])
+def test_a_killed_try_leaves_little_to_do(
+    many: Emulator, fresh: int, tmp_path: Path, killed_at: float, most: float
+) -> None:
+    arguments = [many.token, many.url, str(tmp_path), str(int(fresh * killed_at))]
+    process = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert counted(many, tmp_path, owner="the run") <= fresh * most
+    assert versions(tmp_path) == many.store.versions("users")
+    manifest = newest(Location.of(tmp_path))
+    assert (manifest.certificate["verdict"], manifest.certificate["tries"]) == ("complete", 2)
+    assert list(Location.of(tmp_path).join("users").list("_staging")) == []
+
+
+def test_the_result_is_as_if_nothing_had_happened(location: Location, tmp_path: Path) -> None:
+    with Emulator(users=9000, leads=0) as emulator:
+        export(emulator, tmp_path)
+        for requests in (25, 20, 30):  # three tries, each a little further
+            fails_after(emulator, requests, location)
+        export(emulator, location, owner="the run")
+    assert newest(location).certificate["tries"] == 4
+    key = [("crmhero_user_id", "ascending")]
+    resumed, plain = (read_contacts(path, "users").to_table().sort_by(key) for path in (location, tmp_path))
+    assert resumed.equals(plain)
+
+
+@pytest.mark.parametrize("churn", [0.5, 3.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_lost_when_contacts_change_during_and_between_tries(
+    tmp_path: Path, churn: float, seed: int
+) -> None:
+    with Emulator(users=6000, leads=0, seed=seed, churn_per_request=churn, clock=Ticking()) as emulator:
+        before = dict(emulator.store.versions("users"))
+        for requests in (22, 30):
+            fails_after(emulator, requests, tmp_path)
+            emulator.store.churn(300)
+        export(emulator, tmp_path, owner="the run")
+        found, after = versions(tmp_path), emulator.store.versions("users")
+    assert newest(Location.of(tmp_path)).certificate["tries"] == 3
+    unchanged = {key: stamp for key, stamp in before.items() if after.get(key) == stamp}
+    assert len(unchanged) > 3000
+    assert {key: stamp for key, stamp in unchanged.items() if found.get(key) != stamp} == {}
+
+
+def test_many_equal_stamps_do_not_come_twice(tmp_path: Path) -> None:
+    with Emulator(users=9000, leads=0, tie_group=1500, shuffle_ties=True) as emulator:
+        for requests in (35, 40, 30):
+            fails_after(emulator, requests, tmp_path)
+        export(emulator, tmp_path, owner="the run")
+        assert versions(tmp_path) == emulator.store.versions("users")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"owner": "another run"}, {"owner": ""}, {"attributes": {"plan": "string"}}, {"drop_columns": ["name"]}],
+)
+def test_only_the_same_work_goes_on(tmp_path: Path, other: dict[str, Any]) -> None:
+    with Emulator(users=6000, leads=0) as emulator:
+        fails_after(emulator, 50, tmp_path)
+        export(emulator, tmp_path, **{"owner": "the run", **other})
+        assert versions(tmp_path) == emulator.store.versions("users")
+    assert newest(Location.of(tmp_path)).certificate["tries"] == 1
+
+
+def test_what_a_guard_refused_is_read_anew(tmp_path: Path) -> None:
+    with Emulator(users=6000, leads=0) as emulator:
+        fails_after(emulator, 50, tmp_path)
+        with pytest.raises(ExportGuardError, match="min_rows"):
+            export(emulator, tmp_path, owner="the run", min_rows=7000)
+        export(emulator, tmp_path, owner="the run")
+    assert newest(Location.of(tmp_path)).certificate["tries"] == 1
+
+
+def test_values_that_do_not_fit_are_counted_over_all_tries(tmp_path: Path) -> None:
+    with Emulator(users=6000, leads=0) as emulator:
+        oldest = min(emulator.store.versions("users").values())
+        for number in range(3):
+            record = {"crmhero_user_id": 5 + number, "latitude": "north", "last_update": oldest}
+            emulator.store.insert_raw("users", record)
+        fails_after(emulator, 50, tmp_path)
+        assert export(emulator, tmp_path, owner="the run")["misfits"] == {"latitude": 3}
+
+
+def test_an_export_of_changes_goes_on_too(tmp_path: Path) -> None:
+    with Emulator(users=8000, leads=0, clock=Ticking()) as emulator:
+        increment(emulator, tmp_path)
+        emulator.store.churn(6000, {"update": 1})
+        fails_after(emulator, 60, tmp_path, mode="incremental")
+        assert counted(emulator, tmp_path, mode="incremental", owner="the run", compact=False) < 35
+        assert versions(tmp_path) == emulator.store.versions("users")
+    assert newest(Location.of(tmp_path)).certificate["tries"] == 2
+
+
+def test_a_damaged_segment_costs_the_time_and_nothing_else(tmp_path: Path) -> None:
+    with Emulator(users=6000, leads=0) as emulator:
+        fails_after(emulator, 50, tmp_path)
+        first = min((tmp_path / "users" / "_staging").rglob("*.arrow"))
+        first.unlink()
+        export(emulator, tmp_path, owner="the run")
+        assert versions(tmp_path) == emulator.store.versions("users")
+    assert newest(Location.of(tmp_path)).certificate["tries"] == 1
+
+
+def test_segments_hold_what_the_export_holds_and_no_more(tmp_path: Path) -> None:
+    hashed = {"hash_columns": ["email"], "hash_salt": "pepper", "drop_columns": ["name"]}
+    with Emulator(users=6000, leads=0) as emulator:
+        fails_after(emulator, 50, tmp_path, **hashed)
+    segments = list((tmp_path / "users" / "_staging").rglob("*.arrow"))
+    assert segments
+    for segment in segments:
+        with pa.ipc.open_stream(segment.read_bytes()) as stream:
+            table = stream.read_all()
+        assert "name" not in table.column_names
+        assert {len(text) for text in table["email"].to_pylist() if text} == {64}
+        assert b"the run" not in segment.read_bytes()
+        assert b"pepper" not in segment.read_bytes()
