@@ -3,8 +3,9 @@
 Such contacts have no order between two requests, so no window shows that none of them is missing. Counting
 does:
 
-* A contact can only leave the group (an update gives it a newer stamp), never join it. So whoever is seen
-  in it after some moment was a member at that moment.
+* A contact can only leave the group (an update gives it a newer stamp), never join it: a newer stamp has
+  been given since, or the group is at the list's end and its second is over before the first look that
+  counts. So whoever is seen in it after some moment was a member at that moment.
 * Rows only move up. If the group's **end** is looked at first and its **start** after that, the distance
   between both positions is at least the number of members at the moment of the second look.
 * So when as many different members have been seen since that moment as the distance says, they are all.
@@ -58,6 +59,7 @@ class TieGroup:
         self.exhausted = False
         self._clock = clock
         self._settled_at = clock() + _CLOCK_STEP
+        self._end_asked_at = clock()
         self._largest = largest
         self._start = position
         self._given = KeySet()
@@ -88,17 +90,20 @@ class TieGroup:
 
     def ask(self) -> Window | None:
         """Give the next window to read; None while answers are awaited."""
+        if self._phase == "start" and self.is_at_list_end and self._end_asked_at < self._settled_at:
+            if self._clock() < self._settled_at:
+                return None
+            self._begin_round()  # who joined meanwhile made the group longer than it was seen
         if self._phase == "tiles":
             window = self._tiles.pop() if self._tiles else None
-        elif self._asked or (
-            self._phase == "start" and self.is_at_list_end and self._clock() < self._settled_at
-        ):
+        elif self._asked:
             window = None
         elif self._phase == "start":
             window = window_from(self._start - 1, self._largest)
         elif self._phase == "behind":
             window = window_behind(self.end, self._largest)
         else:
+            self._end_asked_at = self._clock()
             window = window_from(self._next_probe(), self._largest)
         if window is not None:
             self._asked.append(window)

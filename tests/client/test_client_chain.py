@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from simulated_list import Outcome, Row, SimulatedList, read
 
@@ -53,6 +53,7 @@ def groups_around(before: int, size: int, after: int) -> list[int]:
     seed=SEEDS,
     shuffle=st.booleans(),
 )
+@example(before=0, size=117, after=0, rate=0.1, concurrency=1, seed=3487, shuffle=True)  # grows at the end
 def test_counts_a_group_of_equal_stamps(
     before: int, size: int, after: int, rate: float, concurrency: int, seed: int, shuffle: bool
 ) -> None:
