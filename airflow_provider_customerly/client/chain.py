@@ -245,7 +245,8 @@ class Chain:
         elif seen.high < self._frontier and not seen.short:
             self._position = max(self._position, seen.end)
             self._step = 0
-        if seen.short and (seen.stamps[-1], 1) >= self._frontier and self._tie is None:
+        # A latest look that ends before the frontier shows that all behind it was deleted, or never was.
+        if seen.short and self._tie is None and (is_latest or (seen.stamps[-1], 1) >= self._frontier):
             self._take_end(seen, is_latest=is_latest)
 
     def _advance(self, mark: Mark, position: int) -> None:
