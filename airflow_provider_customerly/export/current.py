@@ -89,7 +89,7 @@ def _is_newest(location: Location, commits: Sequence[Manifest]) -> ds.Expression
     newer = pa.array([], pa.int64())
     terms = []
     for number in range(len(commits) - 1, 0, -1):
-        ids = _ids(location, commits[number])
+        ids = commit_ids(location, commits[number])
         own = ids.filter(pc.invert(pc.is_in(ids, value_set=newer)))
         comes_from = ds.field(_COMMIT) == number
         terms.append(comes_from if len(own) == len(ids) else comes_from & ds.field(_ID).isin(own))
@@ -98,5 +98,6 @@ def _is_newest(location: Location, commits: Sequence[Manifest]) -> ds.Expression
     return reduce(or_, terms)
 
 
-def _ids(location: Location, commit: Manifest) -> pa.Array:
+def commit_ids(location: Location, commit: Manifest) -> pa.Array:
+    """Give the ids of the contacts that a commit has."""
     return open_files(location, commit.files).to_table(columns=[_ID])[_ID].combine_chunks()

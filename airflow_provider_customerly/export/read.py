@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_customerly.export.current import open_state
+import pyarrow.dataset as ds
+
+from airflow_provider_customerly.export.current import open_files, open_state
+from airflow_provider_customerly.export.deletions import SCHEMA as DELETIONS
 from airflow_provider_customerly.export.schema import FIELDS
-from airflow_provider_customerly.storage import Dataset, Location, find_commit
+from airflow_provider_customerly.storage import Dataset, Location, find_commit, manifest_names
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import pyarrow.dataset as ds
 
     from airflow_provider_customerly.storage import Manifest
 
@@ -40,6 +41,21 @@ def read_contacts(path: Any, contact_type: str, *, as_of: int | str | datetime |
             if as_of is not None or Dataset(location).newest() == manifest:
                 raise  # else it was replaced since: there is a newer one
     return open_state(location, commit_as_of(location, as_of))
+
+
+def read_deletions(path: Any, contact_type: str) -> ds.Dataset:
+    """Open what is told about deleted contacts, by all commits that are kept.
+
+    The columns are `crmhero_user_id`, `last_update` (its last known version), `last_seen` (when that was
+    exported) and `confirmed_at`.
+
+    :param path: the `path` of the export, as for `read_contacts`.
+    :raises ValueError: the path is blank or the contact type unknown.
+    """
+    location = locate(path, contact_type)
+    dataset = Dataset(location)
+    files = [entry for name in manifest_names(location) for entry in dataset.at(name.name).deleted]
+    return open_files(location, files) if files else ds.dataset(DELETIONS.empty_table())
 
 
 def locate(path: Any, contact_type: str) -> Location:

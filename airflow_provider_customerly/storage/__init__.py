@@ -5,7 +5,7 @@ from airflow_provider_customerly.storage.history import chain, commits_in, find_
 from airflow_provider_customerly.storage.lease import Lease, LeaseLostError
 from airflow_provider_customerly.storage.location import Location
 from airflow_provider_customerly.storage.lock import Lock, LockedError
-from airflow_provider_customerly.storage.manifest import Column, FileEntry, Manifest
+from airflow_provider_customerly.storage.manifest import Column, FileEntry, Manifest, manifest_names
 from airflow_provider_customerly.storage.write import Write
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "chain",
     "commits_in",
     "find_commit",
+    "manifest_names",
     "remove_old_commits",
 ]

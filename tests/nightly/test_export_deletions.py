@@ -1,0 +1,159 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nights import export, increment, newest, versions
+
+from airflow_provider_customerly.client import CustomerlyUnavailable
+from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.export import ExportGuardError, read_contacts, read_deletions
+from airflow_provider_customerly.storage import Location
+
+
+def deleted(path: Any, contact_type: str = "users") -> list[int]:
+    ids = read_deletions(path, contact_type).to_table(columns=["crmhero_user_id"])[0].to_pylist()
+    return sorted(ids)
+
+
+def ids_of(emulator: Emulator, contact_type: str = "users") -> list[int]:
+    return sorted(emulator.store.versions(contact_type))
+
+
+def test_deleted_contacts_are_found_and_confirmed(location: Location) -> None:
+    with Emulator(users=400, leads=10) as emulator:
+        export(emulator, location, "2026-11-22")
+        assert deleted(location) == []
+        gone = ids_of(emulator)[::20]
+        for contact_id in gone:
+            emulator.store.delete("users", contact_id)
+        last_seen = newest(location).finished_at
+        result = export(emulator, location, "2026-11-23")
+    assert result["deletions"] == {"deleted": 20}
+    assert deleted(location) == gone
+    assert {row["last_seen"] for row in read_deletions(location, "users").to_table().to_pylist()} == {
+        last_seen
+    }
+    names = [name for name in location.join("users").list() if name.startswith("deleted/")]
+    assert [name.split("/")[1] for name in names] == ["snapshot_date=2026-11-23"]
+    assert [entry.path for entry in newest(location).deleted] == names
+
+
+def test_changes_alone_tell_no_deletions_and_the_next_whole_list_does(tmp_path: Path) -> None:
+    with Emulator(users=300, leads=10) as emulator:
+        increment(emulator, tmp_path, "2026-11-20")
+        emulator.store.upsert("users", [{"email": "short@lived.test"}])
+        new = max(ids_of(emulator))
+        increment(emulator, tmp_path, "2026-11-21")
+        gone = [ids_of(emulator)[5], new]
+        for contact_id in gone:
+            emulator.store.delete("users", contact_id)
+        assert increment(emulator, tmp_path, "2026-11-22")["deletions"] == {}
+        assert deleted(tmp_path) == []
+        increment(emulator, tmp_path, "2026-11-23", full_refresh=True)
+        assert versions(tmp_path) == emulator.store.versions("users")
+    assert deleted(tmp_path) == sorted(gone)
+
+
+def test_a_lead_that_became_a_user_is_not_deleted(tmp_path: Path) -> None:
+    with Emulator(users=10, leads=200) as emulator:
+        export(emulator, tmp_path, "2026-11-22", contact_type="leads")
+        leads = emulator.store.truth("leads")
+        known = [key for key in sorted(leads) if leads[key]["email"]]
+        nameless = [key for key in sorted(leads) if not leads[key]["email"]]
+        emulator.store.upsert("users", [{"email": leads[key]["email"]} for key in known[:5]])
+        for contact_id in [*known[5:8], *nameless[:2]]:
+            emulator.store.delete("leads", contact_id)
+        result = export(emulator, tmp_path, "2026-11-23", contact_type="leads")
+    assert result["deletions"] == {"became_user": 5, "deleted": 3, "unconfirmed": 2}
+    assert deleted(tmp_path, "leads") == known[5:8]
+
+
+def test_an_email_that_somebody_else_has_now_does_not_hide_a_deletion(tmp_path: Path) -> None:
+    with Emulator(users=50, leads=10) as emulator:
+        export(emulator, tmp_path, "2026-11-22")
+        contact_id, record = next(iter(emulator.store.truth("users").items()))
+        emulator.store.delete("users", contact_id)
+        emulator.store.upsert("users", [{"email": record["email"]}])
+        assert export(emulator, tmp_path, "2026-11-23")["deletions"] == {"deleted": 1}
+    assert deleted(tmp_path) == [contact_id]
+
+
+def test_what_a_look_up_still_finds_is_not_deleted(tmp_path: Path) -> None:
+    with Emulator(users=50, leads=10) as emulator:
+        export(emulator, tmp_path, "2026-11-22")
+        record = next(iter(emulator.store.truth("users").values()))
+        # The list leaves out what the single look-up knows: here, because it is among the leads for a moment.
+        emulator.store.insert_raw("leads", record)
+        page = emulator.store.find
+        emulator.store.find = lambda kind, **by: page(  # type: ignore[method-assign]
+            "leads" if by.get("email") == record["email"] else kind, **by
+        )
+        emulator.store.details = lambda kind, key: (  # type: ignore[method-assign]
+            emulator.store.get("users", key) or emulator.store.get("leads", key)
+        )
+        assert export(emulator, tmp_path, "2026-11-23")["deletions"] == {"still_there": 1}
+    assert deleted(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"drop_columns": ["email", "user_id"]},
+        {"hash_columns": ["email", "user_id"], "hash_salt": "pepper"},
+    ],
+)
+def test_nothing_is_looked_up_by_what_is_not_known(tmp_path: Path, columns: dict[str, Any]) -> None:
+    with Emulator(users=50, leads=10) as emulator:
+        export(emulator, tmp_path, "2026-11-22", **columns)
+        emulator.store.delete("users", ids_of(emulator)[0])
+        assert export(emulator, tmp_path, "2026-11-23", **columns)["deletions"] == {"unconfirmed": 1}
+        emulator.store.delete("users", ids_of(emulator)[0])
+        # Now in clear; what the last export holds is no email yet.
+        assert export(emulator, tmp_path, "2026-11-24")["deletions"] == {"unconfirmed": 1}
+    assert deleted(tmp_path) == []
+
+
+def test_an_unproven_export_tells_no_deletions(tmp_path: Path) -> None:
+    with Emulator(users=300, leads=10) as emulator:
+        export(emulator, tmp_path, "2026-11-22")
+        emulator.store.delete("users", ids_of(emulator)[0])
+        page = emulator.store.page
+        emulator.store.page = lambda *of: page(*of[:3], "last_update", "desc")  # type: ignore[method-assign]
+        result = export(emulator, tmp_path, "2026-11-23", on_unproven="warn")
+        assert (result["verdict"], result["deletions"]) == ("unproven", {})
+    assert deleted(tmp_path) == []
+
+
+def test_a_day_run_again_keeps_the_deletions_it_told(tmp_path: Path) -> None:
+    with Emulator(users=100, leads=10) as emulator:
+        export(emulator, tmp_path, "2026-11-22")
+        one, two = ids_of(emulator)[:2]
+        emulator.store.delete("users", one)
+        export(emulator, tmp_path, "2026-11-23")
+        emulator.store.delete("users", two)
+        export(emulator, tmp_path, "2026-11-23")
+        export(emulator, tmp_path, "2026-11-23")
+    assert deleted(tmp_path) == [one, two]
+
+
+def test_too_many_vanished_contacts_stop_an_export_before_any_look_up(tmp_path: Path) -> None:
+    with Emulator(users=200, leads=10) as emulator:
+        export(emulator, tmp_path, "2026-11-22")
+        for contact_id in ids_of(emulator)[:50]:
+            emulator.store.delete("users", contact_id)
+        emulator.store.upsert("users", [{"email": f"{n}@new.test"} for n in range(50)])
+        with pytest.raises(ExportGuardError, match=r"50 of 200 contacts .* max_vanished=0\.2"):
+            export(emulator, tmp_path, "2026-11-23", max_vanished=0.2, max_shrink=0.1)
+        assert "GET /users" not in emulator.stats()["by_request"]
+        assert read_contacts(tmp_path, "users").count_rows() == 200
+        assert export(emulator, tmp_path, "2026-11-23", max_vanished=0.25)["deletions"] == {"deleted": 50}
+
+
+def test_a_look_up_that_fails_leaves_the_last_export(tmp_path: Path) -> None:
+    with Emulator(users=200, leads=10) as emulator:
+        export(emulator, tmp_path, "2026-11-22")
+        emulator.store.delete("users", ids_of(emulator)[0])
+        emulator.faults.plan([None] * 5 + ["down"] * 500)
+        with pytest.raises(CustomerlyUnavailable, match="GET /users"):
+            export(emulator, tmp_path, "2026-11-23", retry_budget=0)
+    assert read_contacts(tmp_path, "users").count_rows() == 200
