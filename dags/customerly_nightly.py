@@ -1,12 +1,14 @@
 """Every night: contacts to Parquet, scores made of them in the warehouse, and the scores back to Customerly.
 
 Two DAGs, joined by assets: the second runs whenever both exports of the first have ended well, however they
-were started. They need the connections ``customerly_default`` and ``warehouse_default`` (any SQL database),
-and folders or buckets in the Airflow Variables ``customerly_export_path`` and ``customerly_state_path``.
+were started. They need the connections ``customerly_default`` and ``warehouse_default`` (a SQL database such
+as PostgreSQL, MySQL or SQLite), and folders or buckets in the Airflow Variables ``customerly_export_path``
+and ``customerly_state_path``.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 
 from airflow.sdk import DAG, Asset, BaseHook, ObjectStoragePath, task
@@ -53,12 +55,18 @@ with DAG(dag_id="customerly_nightly_scores", schedule=list(EXPORTS.values()), **
         frame["level"] = frame["score"].map(lambda score: "hot" if score >= 70 else "warm")
 
         table = f"customerly_{contact_type}_scores"
-        columns = {"email": "varchar(254)", "score": "integer", "level": "varchar(10)"}
-        typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         hook = BaseHook.get_connection("warehouse_default").get_hook()
-        hook.run([f"create table if not exists {table} ({typed})", f"delete from {table}"])  # noqa: S608
-        rows = frame[list(columns)].itertuples(index=False)
-        hook.insert_rows(table, rows, target_fields=list(columns), commit_every=0)
+        with closing(hook.get_conn()) as warehouse, closing(warehouse.cursor()) as cursor:
+            cursor.execute(
+                f"create table if not exists {table} (email varchar(254), score integer, level varchar(10))"
+            )
+            # One transaction, so that nobody meets an empty table. Not hook.insert_rows: when it fails, it
+            # logs the rows.
+            cursor.execute(f"delete from {table}")  # noqa: S608
+            marks = ", ".join([hook.placeholder] * 3)
+            rows = frame[["email", "score", "level"]].itertuples(index=False, name=None)
+            cursor.executemany(f"insert into {table} values ({marks})", list(rows))  # noqa: S608
+            warehouse.commit()
         return len(frame)
 
     for contact_type in EXPORTS:

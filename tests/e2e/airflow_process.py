@@ -1,5 +1,6 @@
 """A real Airflow in processes of its own, each test with a home and a database of its own."""
 
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,8 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+
+from airflow_provider_customerly.emulator import Emulator
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -37,14 +40,18 @@ class Airflow:
         }
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "airflow", *arguments],
-            env=self.environment(**settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-        )
+        """Run a command to its end; one that waits for a task's next try, minutes away, has failed."""
+        try:
+            return subprocess.run(
+                [sys.executable, "-m", "airflow", *arguments],
+                env=self.environment(**settings),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=120,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError((error.stdout or b"").decode()) from None
 
     @contextmanager
     def web_interface(self) -> Iterator[str]:
@@ -85,8 +92,46 @@ class Airflow:
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
             return database.execute(sql).fetchall()
 
-    def files(self) -> Iterator[Path]:
-        return (path for path in self.home.rglob("*") if path.is_file())
+    def states(self, dag_id: str) -> list[tuple[str, str, int]]:
+        """Task, state and number of tries of each task instance of a DAG, the oldest run first."""
+        return self.query(
+            "select task_id, task_instance.state, try_number from task_instance "
+            f"join dag_run using (dag_id, run_id) where dag_id = '{dag_id}' order by run_after, task_id"
+        )
+
+    def results(self, dag_id: str) -> dict[str, Any]:
+        """What each task of a DAG returned in its newest run."""
+        rows = self.query(
+            "select task_id, value from xcom join dag_run using (dag_id, run_id) "
+            f"where dag_id = '{dag_id}' and key = 'return_value' order by run_after"
+        )
+        return {task: _decoded(value) for task, value in rows}
+
+    def asset_events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Task and extra of each event, the oldest first."""
+        rows = self.query("select source_task_id, extra from asset_event order by id")
+        return [(task, _decoded(extra)) for task, extra in rows]
+
+    def places_with(self, text: str, output: str = "", *folders: Path) -> list[str]:
+        """Where a text is: the output, any file of this home (its database too) and of the folders."""
+        files = [path for root in (self.home, *folders) for path in root.rglob("*") if path.is_file()]
+        assert self.home / "airflow.db" in files
+        found = [str(path) for path in files if text.encode() in path.read_bytes()]
+        return found + ["the output"] * (text in output)
+
+
+def connection(emulator: Emulator, **fields: object) -> dict[str, str]:
+    """Environment with the connection of the example DAGs to an emulator."""
+    return {
+        "AIRFLOW_CONN_CUSTOMERLY_DEFAULT": json.dumps({**json.loads(emulator.airflow_connection), **fields})
+    }
+
+
+def _decoded(value: Any) -> Any:
+    # A text that is JSON may hold one that is; SQLite gives a number as such.
+    while isinstance(value, str):
+        value = json.loads(value)
+    return value
 
 
 def free_port() -> int:

@@ -4,60 +4,37 @@ import json
 from pathlib import Path
 
 import pytest
-from airflow_process import Airflow
+from airflow_process import Airflow, connection
 
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import read_contacts
 
-CONNECTION = "AIRFLOW_CONN_CUSTOMERLY_DEFAULT"
 TEST_DAGS = {"AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags")}
 
 pytestmark = pytest.mark.slow
 
 
-def connection(emulator: Emulator, **fields: object) -> dict[str, str]:
-    return {CONNECTION: json.dumps({**json.loads(emulator.airflow_connection), **fields})}
-
-
-def states(airflow: Airflow) -> list[tuple[str, str, int]]:
-    return airflow.query("select task_id, state, try_number from task_instance order by task_id")
-
-
-def places_with(text: str, airflow: Airflow, output: str, folder: Path) -> list[str]:
-    """Where a text can be found: the output, any file of Airflow (its database too), the export."""
-    files = [path for root in (airflow.home, folder) for path in root.rglob("*") if path.is_file()]
-    assert airflow.home / "airflow.db" in files
-    found = [str(path) for path in files if text.encode() in path.read_bytes()]
-    return found + ["the output"] * (text in output)
-
-
 def test_nightly_dag(airflow: Airflow, emulator: Emulator, tmp_path: Path) -> None:
     run = airflow.run("dags", "test", "customerly_contacts_export", **connection(emulator))
     assert run.returncode == 0, run.stdout
-    assert states(airflow) == [("export_leads", "success", 1), ("export_users", "success", 1)]
+    assert airflow.states("customerly_contacts_export") == [
+        ("export_leads", "success", 1),
+        ("export_users", "success", 1),
+    ]
     for contact_type, count in (("users", 430), ("leads", 60)):
         assert read_contacts(str(tmp_path / "contacts"), contact_type).count_rows() == count
 
     [(day,)] = airflow.query("select date(run_after) from dag_run")
     assert (tmp_path / "contacts" / "users" / f"snapshot_date={day}").is_dir()
 
-    results = {
-        task: json.loads(json.loads(value)) if isinstance(json.loads(value), str) else json.loads(value)
-        for task, value in airflow.query("select task_id, value from xcom where key = 'return_value'")
-    }
-    assert {task: result["rows"] for task, result in results.items()} == {
-        "export_users": 430,
-        "export_leads": 60,
-    }
-    events = airflow.query("select source_task_id, extra from asset_event")
-    assert {task: json.loads(extra)["rows"] for task, extra in events} == {
-        "export_users": 430,
-        "export_leads": 60,
-    }
+    counts = {"export_users": 430, "export_leads": 60}
+    results = airflow.results("customerly_contacts_export")
+    assert {task: result["rows"] for task, result in results.items()} == counts
+    assert {task: extra["rows"] for task, extra in airflow.asset_events()} == counts
 
-    assert places_with(emulator.token, airflow, run.stdout, tmp_path / "contacts") == []
+    assert airflow.places_with(emulator.token, run.stdout, tmp_path / "contacts") == []
     [someone] = json.loads(emulator.store.page("users", 0, 1, "last_update", "asc"))
-    assert places_with(someone["email"], airflow, run.stdout, airflow.home) == []
+    assert airflow.places_with(someone["email"], run.stdout) == []
 
 
 def test_unknown_token_fails_at_once_and_is_shown_nowhere(
@@ -71,12 +48,15 @@ def test_unknown_token_fails_at_once_and_is_shown_nowhere(
         AIRFLOW__LOGGING__LOGGING_LEVEL="DEBUG",
         **connection(emulator, password=token),
     )
-    assert states(airflow) == [("export_leads", "failed", 1), ("export_users", "failed", 1)]
+    assert airflow.states("customerly_contacts_export") == [
+        ("export_leads", "failed", 1),
+        ("export_users", "failed", 1),
+    ]
     assert emulator.stats()["by_request"] == {"GET /users/list": 1, "GET /leads/list": 1}
     assert "Create a new access token in Customerly" in run.stdout
     # 'dags test' prints, at this level, what it is asked to mask.
     output = "\n".join(line for line in run.stdout.splitlines() if "msg=MaskSecret(value=" not in line)
-    assert places_with(token, airflow, output, tmp_path / "contacts") == []
+    assert airflow.places_with(token, output, tmp_path / "contacts") == []
 
 
 def test_outage_fails_within_its_budget_and_yesterdays_export_can_still_be_read(
