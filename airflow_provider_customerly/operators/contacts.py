@@ -18,7 +18,7 @@ from airflow_provider_customerly.hooks.failures import fail_at_once
 from airflow_provider_customerly.operators.named_contacts import NamedContactsOperator
 from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.transfers.checking import checked
-from airflow_provider_customerly.transfers.context import name_of_task_instance, tell_outlets
+from airflow_provider_customerly.transfers.context import leave_result, name_of_task_instance, tell_outlets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,7 +148,7 @@ class CustomerlyDeleteContactsOperator(NamedContactsOperator):
                         stop=self._stop,
                     )
             except UnfinishedError as error:
-                self._leave_result(context, error.result)
+                leave_result(self, context, error.result)
                 raise
         tell_outlets(self.outlets, context, result)
         return result
@@ -228,7 +228,7 @@ class CustomerlyTagContactsOperator(NamedContactsOperator):
                         stop=self._stop,
                     )
             except UnfinishedError as error:
-                self._leave_result(context, error.result)
+                leave_result(self, context, error.result)
                 raise
         tell_outlets(self.outlets, context, result)
         return result

@@ -97,12 +97,6 @@ class NamedContactsOperator(BaseOperator):
                 if getattr(self, name) is not None:
                     setattr(self, name, Unshown(shown(getattr(self, name))))
 
-    def _leave_result(self, context: Context, result: dict[str, Any]) -> None:
-        """A failing task returns nothing, yet tasks behind it may want to know how far it came."""
-        ti = context.get("ti")
-        if ti is not None and self.do_xcom_push:
-            ti.xcom_push(key="return_value", value=result)
-
     def _named(self, max_deletions: int | None = None) -> Named:
         """Read and check the contacts.
 

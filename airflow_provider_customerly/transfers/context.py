@@ -9,7 +9,7 @@ from airflow.sdk import Asset
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperator, Context
 
 
 def name_of_task_instance(context: Context) -> str:
@@ -23,3 +23,10 @@ def tell_outlets(outlets: Iterable[Any], context: Context, result: dict[str, Any
     for outlet in outlets:
         if isinstance(outlet, Asset):
             context["outlet_events"][outlet].extra.update(result)
+
+
+def leave_result(operator: BaseOperator, context: Context, result: dict[str, Any]) -> None:
+    """Push the result of a task that is about to fail: tasks behind it may want to know how far it came."""
+    ti = context.get("ti")
+    if ti is not None and operator.do_xcom_push:
+        ti.xcom_push(key="return_value", value=result)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, BaseOperator, ObjectStoragePath
+from airflow.sdk import BaseOperator, ObjectStoragePath
 
 from airflow_provider_customerly.export import export_contacts
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
 from airflow_provider_customerly.hooks.failures import fail_at_once
 from airflow_provider_customerly.storage import Location
-from airflow_provider_customerly.transfers.arguments import ExportArguments, check_arguments
+from airflow_provider_customerly.transfers.checking import checked
+from airflow_provider_customerly.transfers.context import name_of_task_instance, tell_outlets
+from airflow_provider_customerly.transfers.export_arguments import EXPECTED, ExportArguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -170,26 +172,22 @@ class CustomerlyToParquetOperator(BaseOperator):
         """Export the contacts and return what came of it."""
         # The export raises ValueError only for what it was told, and before it asks for anything.
         with fail_at_once(ValueError):
-            arguments = self._checked_arguments()
+            arguments = checked(ExportArguments, EXPECTED, self)
             with self.hook.client as client:
                 result = export_contacts(
                     client,
                     Location.of(ObjectStoragePath(arguments.path, conn_id=arguments.path_conn_id)),
                     arguments.contact_type,
                     hash_salt=self._hash_secret() if arguments.hash_columns else None,
-                    owner=_name_of_task_instance(context),
+                    owner=name_of_task_instance(context),
                     **arguments.options,
                 )
-        self._tell_outlets(context, result)
+        tell_outlets(self.outlets, context, result)
         return result
 
     def on_kill(self) -> None:
         """Give up waiting for requests, so that the export ends and cleans up."""
         self.hook.client.stop()
-
-    def _checked_arguments(self) -> ExportArguments:
-        names = ExportArguments.__struct_fields__
-        return check_arguments(**{name: getattr(self, name) for name in names})
 
     def _hash_secret(self) -> str:
         secret = self.hook.hash_secret
@@ -199,14 +197,3 @@ class CustomerlyToParquetOperator(BaseOperator):
                 f"Set 'hash_secret' in the extra field of connection {self.customerly_conn_id!r}."
             )
         return secret
-
-    def _tell_outlets(self, context: Context, result: dict[str, Any]) -> None:
-        for outlet in self.outlets:
-            if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra.update(result)
-
-
-def _name_of_task_instance(context: Context) -> str:
-    """Name what each try of a task instance shares, so that a try can clean up after the one before."""
-    ti = context.get("ti")
-    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}" if ti else ""

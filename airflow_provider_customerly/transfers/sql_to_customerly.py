@@ -12,7 +12,7 @@ from airflow_provider_customerly.hooks.failures import fail_at_once
 from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.sync import SyncRejectsError, apply_plan, plan_contacts, sync_contacts
 from airflow_provider_customerly.transfers.checking import checked
-from airflow_provider_customerly.transfers.context import name_of_task_instance, tell_outlets
+from airflow_provider_customerly.transfers.context import leave_result, name_of_task_instance, tell_outlets
 from airflow_provider_customerly.transfers.log_table import LogTable
 from airflow_provider_customerly.transfers.sql_source import SqlSource, sql_hook
 from airflow_provider_customerly.transfers.sync_arguments import EXPECTED, SyncArguments
@@ -176,7 +176,7 @@ class SqlToCustomerlyOperator(BaseOperator):
             try:
                 result = self._sync(arguments, name_of_task_instance(context))
             except SyncRejectsError as error:
-                self._leave_result(context, error.result)
+                leave_result(self, context, error.result)
                 raise
         tell_outlets(self.outlets, context, result)
         return result
@@ -216,9 +216,3 @@ class SqlToCustomerlyOperator(BaseOperator):
         log_table = LogTable(sql_hook(arguments.sql_conn_id or ""), arguments.log_table)
         log_table.prepare()
         return log_table.report
-
-    def _leave_result(self, context: Context, result: dict[str, Any]) -> None:
-        """A failing task returns nothing, yet tasks behind it may want to know what was refused."""
-        ti = context.get("ti")
-        if ti is not None and self.do_xcom_push:
-            ti.xcom_push(key="return_value", value=result)

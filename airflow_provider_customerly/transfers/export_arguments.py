@@ -49,7 +49,7 @@ class ExportArguments(msgspec.Struct, frozen=True, kw_only=True):
         return {**given, "max_null_share": self.max_null_share or {}}
 
 
-_EXPECTED = {
+EXPECTED = {
     "path": "must not be blank; if it is a template, check the variable it is rendered from",
     "snapshot_date": "must be a day as YYYY-MM-DD",
     "lookback": "must be a duration such as PT10M, or a timedelta",
@@ -64,17 +64,3 @@ _EXPECTED = {
     "keep_days": "must be a number of days, 0 or more, or None to keep all",
     "max_concurrency": "must be a whole number from 1 to 64, or None for the connection's",
 }
-
-
-def check_arguments(**arguments: Any) -> ExportArguments:
-    """Return the arguments with their types.
-
-    :raises ValueError: one of them cannot be meant; the text names it, what it was and what it must be.
-    """
-    try:
-        return msgspec.convert(arguments, ExportArguments, strict=False)
-    except msgspec.ValidationError as error:
-        problem, _, where = str(error).partition(" - at `$.")
-        name = where.split("[")[0].split(".")[0].rstrip("`")
-        expected = _EXPECTED.get(name, f"is not usable: {problem}")
-        raise ValueError(f"{name} {expected}. It is {arguments[name]!r}.") from None
