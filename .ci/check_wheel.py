@@ -11,8 +11,14 @@ from pathlib import Path
 
 os.environ.update(AIRFLOW_HOME=tempfile.mkdtemp(), AIRFLOW__CORE__LOAD_EXAMPLES="False")
 
+EXAMPLES = {
+    "customerly_contacts_export",
+    "customerly_contacts_sync",
+    "customerly_nightly_export",
+    "customerly_nightly_scores",
+}
+
 names = zipfile.ZipFile(sys.argv[1]).namelist()
-assert "airflow_provider_customerly/example_dags/customerly_contacts_export.py" in names, names
 assert "airflow_provider_customerly/py.typed" in names, names
 assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names), names
 ours = ("airflow_provider_customerly/", "airflow_provider_customerly-")
@@ -30,7 +36,7 @@ import airflow_provider_customerly  # noqa: E402
 
 examples = DagBag(str(Path(airflow_provider_customerly.__file__).parent / "example_dags"))
 assert not examples.import_errors, examples.import_errors
-assert "customerly_contacts_export" in examples.dags, examples.dags
+assert set(examples.dags) == EXAMPLES, examples.dags
 
 command = [sys.executable, "-m", "airflow", "providers", "list", "--output", "plain"]
 listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
