@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Record = Any
-"""A decoded contact: one attribute for each JSON field, `msgspec.UNSET` where the field is absent.
+"""A decoded contact: one attribute for each JSON field.
 
-`crmhero_user_id` is an int, `attributes` and every field that the decoder was not told of are `msgspec.Raw`
-(the JSON text as it came), all others are plain Python values.
+`crmhero_user_id` is an int. `attributes` and every field that the decoder was not told of are `msgspec.Raw`
+(the JSON text as it came), `msgspec.UNSET` where absent. All others are plain Python values, None where
+absent.
 """
 
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -94,7 +95,7 @@ class RecordDecoder:
             [
                 (attributes[name], kind)
                 if name == "crmhero_user_id"
-                else (attributes[name], kind, msgspec.UNSET)
+                else (attributes[name], kind, None if kind is Any else msgspec.UNSET)
                 for name, kind in names.items()
             ],
             rename={attribute: self._sent_as(name) for name, attribute in attributes.items()},
@@ -113,4 +114,4 @@ def stamp_of(record: Record) -> str:
     stamp = record.last_update
     if type(stamp) is str:
         return stamp
-    return "" if stamp is None or stamp is msgspec.UNSET else str(stamp)
+    return "" if stamp is None else str(stamp)

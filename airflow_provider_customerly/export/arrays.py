@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import UNSET
 
 from airflow_provider_customerly.export.coerce import coercion
 from airflow_provider_customerly.export.schema import TIMESTAMP
@@ -21,13 +20,11 @@ _REFUSED = (pa.ArrowException, ValueError, TypeError, OverflowError)
 def to_array(
     values: Sequence[Any], kind: pa.DataType, *, promoted: bool = False
 ) -> tuple[pa.Array, list[int]]:
-    """Convert the values of a column; absent ones become null.
+    """Convert the values of a column.
 
     :param promoted: see `coercion`.
     :returns: the array, and the positions of the values that do not fit and became null.
     """
-    if UNSET in values:
-        values = [None if value is UNSET else value for value in values]
     array = _at_once(values, kind)
     if array is not None:
         return array, []

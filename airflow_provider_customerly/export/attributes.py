@@ -47,8 +47,8 @@ class Promotion:
 
     def __init__(self, columns: dict[str, pa.DataType]) -> None:
         self._columns = columns
-        self._whole = _decoder(columns, Any)
-        self._apart = _decoder(columns, msgspec.Raw)
+        self._whole = _decoder(columns, Any, absent=None)
+        self._apart = _decoder(columns, msgspec.Raw, absent=_NULL)
 
     def convert(self, texts: Sequence[bytes], misfits: Counter[str]) -> list[pa.Array]:
         """Give a column for each attribute; values that do not fit are null and counted in `misfits`."""
@@ -72,18 +72,19 @@ class Promotion:
 
 def _value(raw: Any) -> Any:
     try:
-        return raw if raw is UNSET else msgspec.json.decode(raw)
+        return msgspec.json.decode(raw)
     except msgspec.DecodeError:  # such as a number beyond any float
         return _UNREADABLE
 
 
+_NULL = msgspec.Raw(b"null")
 _UNREADABLE = object()
 """Fits no type, hence counts as a misfit."""
 
 
-def _decoder(columns: dict[str, pa.DataType], kind: Any) -> msgspec.json.Decoder[Any]:
+def _decoder(columns: dict[str, pa.DataType], kind: Any, absent: Any) -> msgspec.json.Decoder[Any]:
     names = {f"c{index}": name for index, name in enumerate(columns)}
     struct = msgspec.defstruct(
-        "Attributes", [(field, kind | msgspec.UnsetType, UNSET) for field in names], rename=names, gc=False
+        "Attributes", [(field, kind, absent) for field in names], rename=names, gc=False
     )
     return msgspec.json.Decoder(struct)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -62,9 +63,7 @@ class Converter:
         """Convert some hundred records: fewer cost more a row, and so do more than the cache holds."""
         if not records:
             return pa.RecordBatch.from_pylist([], self.schema)
-        # Fields that the decoder learned later come last, so the columns of all records line up.
-        names = type(records[0]).__struct_fields__
-        values = dict(zip(names, zip(*map(astuple, records), strict=False), strict=False))
+        values = _transposed(records)
         strays: dict[str, dict[int, Any]] = {}
         arrays = {
             name: self._field(name, kind, values[attribute], strays)
@@ -121,6 +120,16 @@ class Converter:
         digest = self._salted.copy()
         digest.update(text.encode())
         return digest.hexdigest()
+
+
+def _transposed(records: Sequence[Any]) -> dict[str, list[Any]]:
+    kinds = {type(record) for record in records}
+    # Fields that the decoder learned later come last, so the columns of all records line up.
+    names = min((kind.__struct_fields__ for kind in kinds), key=len)
+    rows = map(astuple, records) if len(kinds) == 1 else (astuple(one)[: len(names)] for one in records)
+    # One list, sliced: as many tuples kept as there are records would wake the garbage collector.
+    flat = list(chain.from_iterable(rows))
+    return {name: flat[column :: len(names)] for column, name in enumerate(names)}
 
 
 def _member(name: str) -> bytes:

@@ -150,3 +150,13 @@ def test_a_field_with_any_name_is_learned_once() -> None:
     assert decoder.extra_names == ('size 12"',)
     with pytest.raises(CustomerlyProtocolError, match="crmhero_user_id"):
         decoder.decode(json.dumps([{"crmhero_user_id": None, 'size 12"': 1}]).encode())
+
+
+def test_a_field_that_shows_late_is_kept_in_any_order() -> None:
+    decoder = RecordDecoder(FIELDS["users"])
+    first, second = keyed([{"city": "Cork"}, {"city": "Galway", "new_field": 5}])
+    [early] = decoder.decode(json.dumps([first]).encode())
+    [late] = decoder.decode(json.dumps([second]).encode())
+    for records in ([early, late], [late, early]):
+        rows = Converter(choose_columns("users"), decoder).convert(records).to_pylist()
+        assert {row["city"]: row["extra"] for row in rows} == {"Cork": "{}", "Galway": '{"new_field":5}'}
