@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location
 
 FOLDER = "_staging"
-_FEWEST_ROWS, _MOST_ROWS = 2_000, 20_000
+_FEWEST_ROWS, _MOST_ROWS = 4_000, 20_000
 """In a segment: it grows with what is there already, to one part in a hundred."""
 _LASTS = timedelta(days=2)
 """Contacts that were deleted since a try would come back with it: an old one is of no use."""
