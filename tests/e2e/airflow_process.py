@@ -55,19 +55,34 @@ class Airflow:
 
     @contextmanager
     def web_interface(self) -> Iterator[str]:
-        """Serve it to everybody as an admin, without a scheduler; yield its address."""
+        """Serve it without a scheduler; yield its address."""
+        with self._serving("api-server") as port:
+            yield f"http://localhost:{port}"
+
+    @contextmanager
+    def all_of_it(self, **settings: str) -> Iterator["Api"]:
+        """Run every part of Airflow, with two workers; yield its API."""
+        with self._serving("standalone", AIRFLOW__CORE__PARALLELISM="2", **settings) as port:
+            yield Api(port)
+
+    @contextmanager
+    def _serving(self, command: str, **settings: str) -> Iterator[int]:
+        """Serve to everybody as an admin; yield the port."""
         port = free_port()
         environment = self.environment(
+            # 'airflow standalone' starts its parts by the name of the command.
+            PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             AIRFLOW__API__HOST="127.0.0.1",
             AIRFLOW__API__PORT=str(port),
             AIRFLOW__API__BASE_URL=f"http://localhost:{port}",
             AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
             AIRFLOW__CORE__TEST_CONNECTION="Enabled",
+            **settings,
         )
-        log = self.home / "api-server.log"
+        log = self.home / f"{command}.log"
         with log.open("w") as output:
             server = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "api-server"],
+                [sys.executable, "-m", "airflow", command],
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -75,11 +90,11 @@ class Airflow:
             )
         try:
             until = time.monotonic() + 120
-            while not answers(port):
+            while not Api(port).answers():
                 assert server.poll() is None, log.read_text()
                 assert time.monotonic() < until, log.read_text()
                 time.sleep(0.2)
-            yield f"http://localhost:{port}"
+            yield port
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGINT)
@@ -120,6 +135,32 @@ class Airflow:
         return found + ["the output"] * (text in output)
 
 
+class Api:
+    """Airflow's API on a port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        with closing(HTTPConnection("127.0.0.1", self._port, timeout=30)) as server:
+            text = None if body is None else json.dumps(body)
+            server.request(method, f"/api/v2/{path}", text, {"Content-Type": "application/json"})
+            answer = server.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    def answers(self) -> bool:
+        try:
+            return self.ask("GET", "monitor/health")[0] == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return False
+
+    def trigger(self, dag_id: str) -> str:
+        """Start a run without a logical date; give its id."""
+        status, run = self.ask("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None})
+        assert status == HTTPStatus.OK, run
+        return str(run["dag_run_id"])
+
+
 def connection(emulator: Emulator, **fields: object) -> dict[str, str]:
     """Environment with the connection of the example DAGs to an emulator."""
     return {
@@ -138,12 +179,3 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as server:
-        try:
-            server.request("GET", "/api/v2/monitor/health")
-            return server.getresponse().status == HTTPStatus.OK
-        except (OSError, HTTPException):
-            return False
