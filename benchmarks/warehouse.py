@@ -1,0 +1,88 @@
+"""What the benchmarks of the sync share: a warehouse table in SQLite, an emulator, processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TOKEN = "benchmark"
+CONN_ID = "warehouse"
+COLUMNS = (
+    "email",
+    "user_id",
+    "name",
+    "plan",
+    "seats",
+    "spent",
+    "city_name",
+    "signed_up_at",
+    "segment",
+    "score",
+)
+
+
+def environment(folder: str) -> None:
+    """Set what Airflow reads at its first import, here and in processes that are started from here."""
+    os.environ.setdefault("NO_PROXY", "127.0.0.1")
+    os.environ["AIRFLOW_HOME"] = f"{folder}/airflow"
+    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    os.environ["AIRFLOW_CONN_WAREHOUSE"] = json.dumps({"conn_type": "sqlite", "host": database(folder)})
+
+
+def database(folder: str) -> str:
+    """Give the path of the database."""
+    return f"{folder}/warehouse.sqlite"
+
+
+def make_table(folder: str, rows: int) -> None:
+    """Make the table `customers`."""
+    with contextlib.closing(sqlite3.connect(database(folder))) as connection:
+        connection.execute("drop table if exists customers")
+        connection.execute(f"create table customers ({', '.join(COLUMNS)})")
+        marks = ", ".join("?" * len(COLUMNS))
+        connection.executemany(f"insert into customers values ({marks})", map(_row, range(rows)))
+        connection.commit()
+
+
+def change(folder: str, one_in: int) -> None:
+    """Change one row in so many."""
+    with contextlib.closing(sqlite3.connect(database(folder))) as connection:
+        connection.execute("update customers set score = score + 1 where rowid % ? = 0", (one_in,))
+        connection.commit()
+
+
+@contextlib.contextmanager
+def emulator(port: int, latency: float = 0.0) -> Iterator[str]:
+    """Serve an empty project in a process of its own; gives the base URL."""
+    command = [sys.executable, "-m", "airflow_provider_customerly.emulator", "--port", str(port)]
+    options = ["--users", "0", "--leads", "0", "--latency", str(latency), "--token", TOKEN]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "Ready" not in process.stdout.readline():
+            pass
+        try:
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+
+
+def in_own_process(run: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a process of its own and give what it returns."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run, *arguments).result()
+
+
+def _row(n: int) -> tuple[Any, ...]:
+    plan, city = ("free", "team", "pro")[n % 3], ("Dublin", "Rome", "Porto", "Lyon")[n % 4]
+    signed_up = 1_700_000_000 + n
+    return (f"c{n}@shop.test", f"id-{n}", f"Customer {n}", plan, n % 50, n / 4, city, signed_up, n % 9, n)
