@@ -24,7 +24,7 @@ _ROW_GROUPS_A_PART = 4
 _ROW_GROUP_BYTES = 32 << 20
 """Rows that wait in memory are written when they take this much, be they fewer than asked for: contacts may
 carry attributes of any length."""
-_REREAD_ROWS = 8192
+_REREAD_ROWS = 1024
 _MOSTLY_UNIQUE = {"crmhero_user_id", "user_id", "email", "name", "last_update", "attributes", "extra"}
 """Columns for which a dictionary costs time and saves no space."""
 
@@ -135,7 +135,7 @@ class PartWriter:
             if all(_all_true(stale.keep(batch)) for batch in file.iter_batches(columns=stale.columns)):
                 self._done.append((entry, part))
                 return
-            for batch in file.iter_batches(_REREAD_ROWS):
+            for batch in file.iter_batches(_REREAD_ROWS, use_threads=False):
                 self.add(batch.filter(stale.keep(batch)))
         self._flush()
         self._write.remove_part(entry.path)
