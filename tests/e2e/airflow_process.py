@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cached_property
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -99,7 +100,7 @@ class Airflow:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGINT)
                 with suppress(subprocess.TimeoutExpired):
-                    server.wait(timeout=10)
+                    server.wait(timeout=5)  # then only idle workers are left, which may wait for ever
                 os.killpg(server.pid, signal.SIGKILL)
             server.wait()
 
@@ -141,18 +142,28 @@ class Api:
     def __init__(self, port: int) -> None:
         self._port = port
 
-    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        with closing(HTTPConnection("127.0.0.1", self._port, timeout=30)) as server:
-            text = None if body is None else json.dumps(body)
-            server.request(method, f"/api/v2/{path}", text, {"Content-Type": "application/json"})
-            answer = server.getresponse()
-            return answer.status, json.loads(answer.read())
-
     def answers(self) -> bool:
         try:
-            return self.ask("GET", "monitor/health")[0] == HTTPStatus.OK
+            return self._ask("GET", "/api/v2/monitor/health")[0] == HTTPStatus.OK
         except (OSError, HTTPException):
             return False
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        return self._ask(method, f"/api/v2/{path}", body, Authorization=f"Bearer {self._token}")
+
+    @cached_property
+    def _token(self) -> str:
+        # Airflow 3.1 wants one from an admin too, and gives it to everybody who asks.
+        status, answer = self._ask("GET", "/auth/token")
+        assert status == HTTPStatus.CREATED, answer
+        return str(answer["access_token"])
+
+    def _ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+        with closing(HTTPConnection("127.0.0.1", self._port, timeout=30)) as server:
+            text = None if body is None else json.dumps(body)
+            server.request(method, path, text, {"Content-Type": "application/json", **headers})
+            answer = server.getresponse()
+            return answer.status, json.loads(answer.read())
 
     def trigger(self, dag_id: str) -> str:
         """Start a run without a logical date; give its id."""
