@@ -42,6 +42,11 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_customerly.transfers.customerly_to_parquet",
             },
             {
+                "source-integration-name": _INTEGRATION,
+                "target-integration-name": "Parquet",
+                "python-module": "airflow_provider_customerly.transfers.customerly_stream_to_parquet",
+            },
+            {
                 "source-integration-name": "Common SQL",
                 "target-integration-name": _INTEGRATION,
                 "python-module": "airflow_provider_customerly.transfers.sql_to_customerly",

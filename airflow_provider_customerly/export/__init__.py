@@ -6,6 +6,7 @@ from airflow_provider_customerly.export.guards import ExportGuardError, Unproven
 from airflow_provider_customerly.export.options import ExportOptions
 from airflow_provider_customerly.export.read import read_contacts, read_deletions
 from airflow_provider_customerly.export.schema import contact_schema
+from airflow_provider_customerly.export.streams import export_stream, read_stream
 
 __all__ = [
     "ExportGuardError",
@@ -15,6 +16,8 @@ __all__ = [
     "contact_schema",
     "export_contacts",
     "export_snapshot",
+    "export_stream",
     "read_contacts",
     "read_deletions",
+    "read_stream",
 ]
