@@ -93,8 +93,8 @@ def emulator(users: int, latency: float) -> Iterator[str]:
     options = ["--users", str(users), "--leads", "0", "--latency", str(latency), "--token", TOKEN]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        while "Ready" not in process.stdout.readline():
-            pass
+        if not any("Ready" in line for line in process.stdout):
+            sys.exit("The emulator did not start: choose another --port.")
         url = "http://127.0.0.1:8699/v1"
         with Client(TOKEN, url, max_concurrency=32) as client:
             assert sum(map(len, client.read_contacts("users"))) == users

@@ -39,8 +39,8 @@ def peak_of(users: int, concurrency: int, port: int) -> float:
     results = context.Queue()
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as emulator:
         assert emulator.stdout is not None
-        while "Ready" not in emulator.stdout.readline():
-            pass
+        if not any("Ready" in line for line in emulator.stdout):
+            sys.exit("The emulator did not start: choose another --port.")
         url = f"http://127.0.0.1:{port}/v1"
         process = context.Process(target=measured, args=(url, concurrency, results))
         process.start()

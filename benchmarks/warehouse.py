@@ -68,8 +68,8 @@ def emulator(port: int, latency: float = 0.0) -> Iterator[str]:
     options = ["--users", "0", "--leads", "0", "--latency", str(latency), "--token", TOKEN]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        while "Ready" not in process.stdout.readline():
-            pass
+        if not any("Ready" in line for line in process.stdout):
+            sys.exit("The emulator did not start: choose another --port.")
         try:
             yield f"http://127.0.0.1:{port}/v1"
         finally:
