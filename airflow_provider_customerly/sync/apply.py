@@ -69,10 +69,10 @@ class Application:
 
         :param earlier: rejects of the run before, by key.
         """
-        for planned in read_plan(self._state.location, plan):
+        for planned in read_plan(self._state.location, plan, ("invalid", "still_refused")):
             if planned.action == "invalid":
                 self._reject(planned, self._state.run, planned.reason or "", planned.field, planned.message)
-            elif planned.action == "still_refused":
+            else:
                 before = earlier.get(planned.key.hex())
                 if before is None:
                     self._reject(planned, self._state.run, "refused", None, _UNKNOWN_REFUSAL)
@@ -95,8 +95,7 @@ class Application:
         self, plan: str, on_vanished: OnVanished, fingerprints: Fingerprints, tags: Sequence[str]
     ) -> None:
         """Do what is to be done with the contacts that are no longer in the source."""
-        rows = read_plan(self._state.location, plan)
-        keys = {planned.key for planned in rows if planned.action == "vanished"}
+        keys = {planned.key for planned in read_plan(self._state.location, plan, ("vanished",))}
         if not keys:
             return
         if on_vanished == "keep":
@@ -120,11 +119,10 @@ class Application:
         return len(entries) > 0
 
     def _outgoing(self, plan: str) -> Iterator[Outgoing]:
-        for planned in read_plan(self._state.location, plan):
-            if planned.action in SENDING:
-                assert planned.fingerprint is not None  # noqa: S101  # the planner gives each such row one
-                self._under_way[planned.key] = planned.fingerprint, planned.email
-                yield Outgoing(planned.number, planned.key, msgspec.json.decode(planned.contact or "{}"))
+        for planned in read_plan(self._state.location, plan, SENDING):
+            assert planned.fingerprint is not None  # noqa: S101  # the planner gives each such row one
+            self._under_way[planned.key] = planned.fingerprint, planned.email
+            yield Outgoing(planned.number, planned.key, msgspec.json.decode(planned.contact or "{}"))
 
     def _settle(self, settled: list[Settled]) -> None:
         now = int(time.time())

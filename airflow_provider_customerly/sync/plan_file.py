@@ -6,16 +6,17 @@ The file holds rows of the source, hence personal data; it lies under the sync's
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_provider_customerly.sync.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from airflow_provider_customerly.storage import Location
@@ -141,11 +142,17 @@ class PlanWriter:
         self._writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
 
 
-def read_plan(location: Location, name: str) -> Iterator[Planned]:
-    """Read the rows of a plan in order, in little memory."""
+def read_plan(
+    location: Location, name: str, actions: Sequence[Action] = get_args(Action)
+) -> Iterator[Planned]:
+    """Read the rows of a plan in order, in little memory.
+
+    :param actions: only rows with one of these.
+    """
+    wanted = pa.array(actions)
     with location.open(name) as stream:
         for batch in pq.ParquetFile(stream).iter_batches(_ROWS_AT_ONCE):
-            for row in batch.to_pylist():
+            for row in batch.filter(pc.is_in(batch["action"], wanted)).to_pylist():
                 digest, fields = row.pop("fingerprint"), row.pop("field_fingerprints")
                 yield Planned(
                     row.pop("action"),

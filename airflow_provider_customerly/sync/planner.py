@@ -13,7 +13,7 @@ import numpy.typing as npt
 from airflow_provider_customerly.client.keyset import KeySet
 from airflow_provider_customerly.sync.counts import Counts
 from airflow_provider_customerly.sync.email import identity_of
-from airflow_provider_customerly.sync.fingerprint import KEY_BYTES, Fingerprint, Fingerprints
+from airflow_provider_customerly.sync.fingerprint import KEY_BYTES
 from airflow_provider_customerly.sync.ledger import Ledger, Status, keys_of
 from airflow_provider_customerly.sync.plan_file import FOLDER, Planned, PlanWriter, read_plan
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from airflow_provider_customerly.storage import Location
+    from airflow_provider_customerly.sync.fingerprint import Fingerprints
     from airflow_provider_customerly.sync.mapping import FieldMapping
     from airflow_provider_customerly.sync.plan_file import Action
     from airflow_provider_customerly.sync.rows import MappedRow
@@ -29,7 +30,6 @@ _ACTIONS: tuple[Action | None, ...] = (None, "new", "changed", "again", "invalid
 _UNCHANGED, _NEW, _CHANGED, _AGAIN, _INVALID, _STILL_REFUSED = range(len(_ACTIONS))
 _NOBODY = bytes(KEY_BYTES)
 _NO_IDENTITY = ("missing_email", "malformed_email")
-_NO_FINGERPRINT = Fingerprint(bytes(KEY_BYTES), b"")
 _ROWS_NAMED = 5
 
 
@@ -94,16 +94,15 @@ class Planner:
     def _take(self, chunk: Sequence[Sequence[Any]], writer: PlanWriter) -> None:
         rows = self._mapping.map(chunk, len(self._codes) + 1)
         keys = [self._key(row) for row in rows]
-        prints = [_NO_FINGERPRINT if row.problems else self._fingerprints.of(row.values) for row in rows]
+        digests = [_NOBODY if row.problems else self._fingerprints.row(row.values) for row in rows]
         at = self._ledger.find(keys_of(keys))
         self._present[at[at >= 0]] = True
-        codes = self._classify(rows, prints, at)
+        codes = self._classify(rows, digests, at)
         self._keys += b"".join(keys)
         self._codes += codes.tobytes()
         self._note_twins(rows, keys)
         for index in np.flatnonzero(codes).tolist():
-            code, position = int(codes[index]), int(at[index])
-            writer.add(self._planned(rows[index], keys[index], prints[index], code, position))
+            writer.add(self._planned(rows[index], keys[index], int(codes[index]), int(at[index])))
 
     def _key(self, row: MappedRow) -> bytes:
         if row.email is None or any(problem.reason in _NO_IDENTITY for problem in row.problems):
@@ -111,13 +110,13 @@ class Planner:
         return self._fingerprints.key(identity_of(row.email))
 
     def _classify(
-        self, rows: Sequence[MappedRow], prints: Sequence[Fingerprint], at: npt.NDArray[np.int64]
+        self, rows: Sequence[MappedRow], digests: Sequence[bytes], at: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.uint8]:
         codes = np.full(len(rows), _NEW, np.uint8)
         codes[np.fromiter((bool(row.problems) for row in rows), bool, len(rows))] = _INVALID
         compared = np.flatnonzero((at >= 0) & (codes == _NEW))
         entries = self._ledger.entries[at[compared]]
-        now = keys_of(prints[index].row for index in compared.tolist())
+        now = keys_of(digests[index] for index in compared.tolist())
         same = (entries["row"] == now).all(axis=1)
         before = entries["status"]
         unchanged = same & (before == Status.DELIVERED) & (not self._full_resync)
@@ -136,14 +135,13 @@ class Planner:
             if known and key != _NOBODY and row.email is not None:
                 self._twins[key] = row.email
 
-    def _planned(
-        self, row: MappedRow, key: bytes, fingerprint: Fingerprint, code: int, position: int
-    ) -> Planned:
+    def _planned(self, row: MappedRow, key: bytes, code: int, position: int) -> Planned:
         action = _ACTIONS[code]
         assert action is not None  # noqa: S101  # unchanged rows are in no plan
         key = b"" if key == _NOBODY else key
         if code == _INVALID:
             return Planned(action, row.number, key, row.email, **_first_problem(row))
+        fingerprint = self._fingerprints.of(row.values)
         if code == _STILL_REFUSED:
             return Planned(action, row.number, key, row.email, fingerprint=fingerprint)
         changed = self._ledger.changed_fields(position, fingerprint) if code == _CHANGED else None
