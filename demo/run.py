@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
+import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +23,20 @@ from local import (
 )
 from warehouse import CUSTOMERS, change_ten, make_warehouse
 
-from airflow_provider_customerly.client import Client
-
 if TYPE_CHECKING:
     from pathlib import Path
 
 USERS, LEADS = 5000, 500
-KNOWN = 200
 SYNCS = {
     "customers": "customerly_contacts_sync.sync_customers",
     "user scores": "customerly_nightly_scores.sync_users_scores",
     "lead scores": "customerly_nightly_scores.sync_leads_scores",
+}
+OUTCOMES = {
+    "sent": "accepted by Customerly, created and updated alike",
+    "unchanged": "not sent: Customerly has accepted the row as it is before",
+    "refused": "sent, and not accepted by Customerly; not sent again until the row changes",
+    "invalid": "not sent: the row breaks a rule of Customerly's, or it is not clear which row counts",
 }
 
 PANDAS = """\
@@ -60,7 +63,7 @@ def main() -> None:
     print(f"Starting a local Customerly with {USERS:,} users and {LEADS:,} leads ...", flush=True)
     with emulator(USERS, LEADS) as connection:
         print(f"Making a SQLite warehouse with {CUSTOMERS:,} customers ...", flush=True)
-        make_warehouse(WAREHOUSE, some_users(connection, KNOWN))
+        make_warehouse(WAREHOUSE, connection[CONNECTION])
         environment = airflow_environment(**connection)
         print("Preparing Airflow in .demo ...", flush=True)
         run_quietly(environment, "db", "migrate")
@@ -68,6 +71,7 @@ def main() -> None:
         night(environment, "The first night", "nightly_export", "contacts_sync", "nightly_scores")
         for contact_type in ("users", "leads"):
             tell_export(contact_type, newest_manifest(EXPORT / contact_type))
+        print("README.md tells what the verdict and its proof mean.\n")
         tell_syncs(*SYNCS)
         tell_rejects(newest_record("customers"))
         for title, snippet in (("pandas", PANDAS), ("DuckDB", DUCKDB)):
@@ -80,7 +84,7 @@ def main() -> None:
         change_ten(WAREHOUSE)
         night(environment, "The third night: ten customers have changed", "contacts_sync")
         tell_syncs("customers")
-    print(f"The files are in {FOLDER}. Next: 'make demo-ui' shows the DAGs in Airflow's web interface.")
+    print(f"\nThe files are in {FOLDER}. Next: 'make demo-ui' shows the DAGs in Airflow's web interface.")
 
 
 def night(environment: dict[str, str], title: str, *dags: str) -> None:
@@ -92,15 +96,6 @@ def night(environment: dict[str, str], title: str, *dags: str) -> None:
         run_quietly(environment, "dags", "test", f"customerly_{dag}")
         print(f"succeeded after {time.monotonic() - started:.0f} s")
     print()
-
-
-def some_users(connection: dict[str, str], count: int) -> list[dict[str, Any]]:
-    """Read a few of Customerly's users who have an id of the project's own."""
-    fields = json.loads(connection[CONNECTION])
-    with Client(fields["password"], fields["host"]) as client:
-        pages = (json.loads(bytes(client.fetch_page("users", page, 100))) for page in itertools.count())
-        users = (user for page in pages for user in page if user.get("user_id") and user["email"])
-        return list(itertools.islice(users, count))
 
 
 def newest_manifest(folder: Path) -> dict[str, Any]:
@@ -130,28 +125,33 @@ def tell_export(contact_type: str, manifest: dict[str, Any]) -> None:
 
 def tell_syncs(*syncs: str) -> None:
     """Print what became of the rows of each sync."""
-    columns = ("rows_read", "sent", "unchanged", "refused", "invalid")
-    print(f"{'synced':12}" + "".join(f"{column:>11}" for column in (*columns, "requests")))
+    columns = ("rows_read", *OUTCOMES)
+    titles = (*(column.replace("_", " ") for column in columns), "requests")
+    print(f"{'synced':12}" + "".join(f"{title:>11}" for title in titles))
     for sync in syncs:
         record = newest_record(sync)
         figures = [*(record["counts"][column] for column in columns), record["requests"]]
         print(f"{sync:12}" + "".join(f"{figure:>11,}" for figure in figures))
-    print()
 
 
 def tell_rejects(record: dict[str, Any]) -> None:
-    """Print the rows that were not delivered, and why."""
-    print("not delivered:")
-    for reject in pq.read_table(STATE / record["sync_name"] / record["rejects"]).to_pylist():
-        where = f"row {reject['row']}, {reject['field'] or 'the whole row'}"
-        print(f"  {where}: {reject['reason']}: {reject['message']}")
+    """Print what the outcomes mean, and the rows that were not delivered."""
+    print()
+    for outcome, meaning in OUTCOMES.items():
+        print(f"  {outcome:10} {meaning}")
+    rejects = STATE / record["sync_name"] / record["rejects"]
+    print("\nThe DAG has succeeded all the same, as its max_rejects allows. The customers that were not")
+    print(f"delivered, from {rejects.parent.relative_to(REPOSITORY)}:\n")
+    for reject in pq.read_table(rejects).to_pylist():
+        print(f"  row {reject['row']}, {reject['field'] or 'the whole row'}: {reject['reason']}")
+        print(textwrap.fill(reject["message"], 96, initial_indent=" " * 6, subsequent_indent=" " * 6))
     print()
 
 
 def show(title: str, snippet: str) -> None:
     """Print a snippet, and what it prints when it runs."""
     print(f"With {title}:\n")
-    print("\n".join(f"    {line}".rstrip() for line in snippet.splitlines()), "\n", flush=True)
+    print("\n".join(f"    {line}".rstrip() for line in snippet.splitlines()) + "\n", flush=True)
     exec(snippet, {})
     print()
 

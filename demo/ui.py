@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,18 +16,39 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
-from local import CONNECTION, FOLDER, airflow_command, airflow_environment, emulator, exit_with_end_of
+from local import (
+    CONNECTION,
+    EXPORT,
+    FOLDER,
+    STATE,
+    WAREHOUSE,
+    airflow_command,
+    airflow_environment,
+    emulator,
+    exit_with_end_of,
+)
+from warehouse import make_warehouse
 
-DAG_ID = "customerly_contacts_export"
+# customerly_contacts_export stays paused: it is the first half of the nightly DAGs, to the same place.
+UNPAUSED = ("customerly_nightly_export", "customerly_nightly_scores", "customerly_contacts_sync")
 LOG = FOLDER / "airflow-ui.log"
 CONNECTION_ID = "customerly_demo"
 START_SECONDS = 180
 STOP_SECONDS = 8  # by then only the scheduler's idle workers are left, which may wait for ever
 
 INSTRUCTIONS = """
-Open http://localhost:{port}/dags/{dag_id}
-The DAG runs by itself at first; the button 'Trigger' runs it again. The files come to
-{export}.
+Open http://localhost:{port}/dags
+
+Three DAGs run by themselves once a day, the first time now; 'Trigger' runs one again.
+
+  customerly_nightly_export   contacts to Parquet files, in {export}
+  customerly_nightly_scores   follows each export: scores to the warehouse, and from there to Customerly
+  customerly_contacts_sync    customers of the warehouse to Customerly, only those that are new or changed
+
+The warehouse is the SQLite file {warehouse}.
+Change its table customers and trigger the sync: the end of the task's log tells what was sent. Six of
+its rows are wrong on purpose; which and why is in the Parquet files in
+{rejects}.
 
 Admin > Connections shows {connection_id}, a connection to the local Customerly: the button
 'Test Connection' asks whether it answers, the button beside it opens the form.
@@ -45,12 +67,12 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     with contextlib.suppress(KeyboardInterrupt), emulator() as connection:
+        _prepare(connection[CONNECTION])
         environment = airflow_environment(
             **connection,
             AIRFLOW__API__HOST="127.0.0.1",
             AIRFLOW__API__PORT=str(port),
             AIRFLOW__API__BASE_URL=f"http://localhost:{port}",
-            AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
             AIRFLOW__CORE__PARALLELISM="2",
             AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
             AIRFLOW__CORE__TEST_CONNECTION="Enabled",
@@ -58,9 +80,16 @@ def main() -> None:
         _serve(environment, port, json.loads(connection[CONNECTION]))
 
 
+def _prepare(connection: str) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    # This Customerly knows nothing of what an earlier one was sent.
+    shutil.rmtree(STATE, ignore_errors=True)
+    if not WAREHOUSE.exists():
+        make_warehouse(WAREHOUSE, connection)
+
+
 def _serve(environment: dict[str, str], port: int, connection: dict[str, str]) -> None:
     print("Starting Airflow and a local Customerly; this takes about 20 seconds ...", flush=True)
-    FOLDER.mkdir(exist_ok=True)
     with LOG.open("w") as output:
         # Airflow stops as a whole only when all of its processes are interrupted at once: a group of its own.
         airflow = subprocess.Popen(
@@ -71,13 +100,20 @@ def _serve(environment: dict[str, str], port: int, connection: dict[str, str]) -
             start_new_session=True,
         )
     try:
-        if not _shows_dag(port, airflow):
+        if not _shows_dags(port, airflow):
             exit_with_end_of(LOG, "Airflow did not start")
         _add_connection(port, connection)
-        export = environment["AIRFLOW_VAR_CUSTOMERLY_EXPORT_PATH"]
+        for dag_id in UNPAUSED:
+            _ask(port, "PATCH", f"dags/{dag_id}", {"is_paused": False})
+        rejects = STATE / "customerly_contacts_sync.sync_customers" / "rejects"
         print(
             INSTRUCTIONS.format(
-                port=port, dag_id=DAG_ID, export=export, connection_id=CONNECTION_ID, log=LOG
+                port=port,
+                export=EXPORT,
+                warehouse=WAREHOUSE,
+                rejects=rejects,
+                connection_id=CONNECTION_ID,
+                log=LOG,
             ),
             flush=True,
         )
@@ -100,11 +136,11 @@ def _refuse_taken(port: int) -> None:
             )
 
 
-def _shows_dag(port: int, airflow: subprocess.Popen[bytes]) -> bool:
+def _shows_dags(port: int, airflow: subprocess.Popen[bytes]) -> bool:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and airflow.poll() is None:
         with contextlib.suppress(OSError, HTTPException):
-            if _ask(port, "GET", f"dags/{DAG_ID}") == HTTPStatus.OK:
+            if all(_ask(port, "GET", f"dags/{dag_id}") == HTTPStatus.OK for dag_id in UNPAUSED):
                 return True
         time.sleep(0.5)
     return False
@@ -128,8 +164,11 @@ def _add_connection(port: int, connection: dict[str, str]) -> None:
 def _ask(port: int, method: str, path: str, body: dict[str, object] | None = None) -> int:
     # Not urllib, which would ask a proxy from the environment.
     with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=10)) as api:
-        text = json.dumps(body) if body else None
-        api.request(method, f"/api/v2/{path}", text, {"Content-Type": "application/json"})
+        # Airflow 3.1 wants a token from an admin too, and gives it to everybody who asks.
+        api.request("GET", "/auth/token")
+        token = json.loads(api.getresponse().read())["access_token"]
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        api.request(method, f"/api/v2/{path}", json.dumps(body) if body else None, headers)
         return api.getresponse().status
 
 

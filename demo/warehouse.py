@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_customerly.client import Client
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 CUSTOMERS = 2_000
+_KNOWN = 200
 _PLANS = ("free", "team", "business")
 
 
-def make_warehouse(file: Path, known: Sequence[dict[str, Any]]) -> None:
+def make_warehouse(file: Path, connection: str) -> None:
     """Fill a new database.
 
-    :param known: some of Customerly's users, who are customers too.
+    :param connection: Airflow's connection to Customerly, some of whose users are customers too.
     """
+    known = _users_with_ids(connection)
     rows = [_customer(n) for n in range(CUSTOMERS)]
     for n, user in enumerate(known[:-1]):
         rows[n] = (user["user_id"], user["email"], *rows[n][2:])
@@ -42,6 +47,14 @@ def change_ten(file: Path) -> None:
             "update customers set plan = 'enterprise', seats = seats + 100 where customer_id in "
             "(select customer_id from customers where customer_id like 'c-1%' order by customer_id limit 10)"
         )
+
+
+def _users_with_ids(connection: str) -> list[dict[str, Any]]:
+    fields = json.loads(connection)
+    with Client(fields["password"], fields["host"]) as client:
+        pages = (json.loads(bytes(client.fetch_page("users", page, 100))) for page in itertools.count())
+        users = (user for page in pages for user in page if user.get("user_id") and user["email"])
+        return list(itertools.islice(users, _KNOWN))
 
 
 def _customer(n: int) -> tuple[Any, ...]:
