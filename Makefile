@@ -11,7 +11,7 @@ PORT = 8080
 .PHONY: help demo demo-ui test check build clean
 
 help:
-	@echo "make demo      export 5,000 made-up contacts with a real Airflow run and show the result"
+	@echo "make demo      three nights of exports and syncs with a real Airflow, and what came of them"
 	@echo "make demo-ui   the same in Airflow's web interface (PORT=8080); stop with Ctrl-C"
 	@echo "make test      run the tests"
 	@echo "make check     lint, format check and types"

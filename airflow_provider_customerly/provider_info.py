@@ -15,7 +15,10 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-customerly",
         "name": _INTEGRATION,
-        "description": "Lossless exports of `Customerly <https://www.customerly.io/>`__ contacts to Parquet.",
+        "description": (
+            "`Customerly <https://www.customerly.io/>`__: lossless exports of contacts to Parquet, and "
+            "warehouse rows synced back."
+        ),
         "integrations": [
             {
                 "integration-name": _INTEGRATION,

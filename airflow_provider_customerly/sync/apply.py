@@ -12,7 +12,7 @@ import numpy as np
 from airflow_provider_customerly.sync.deliver import deliver
 from airflow_provider_customerly.sync.fingerprint import FIELD_BYTES, KEY_BYTES, Fingerprint, Fingerprints
 from airflow_provider_customerly.sync.journal import Journal
-from airflow_provider_customerly.sync.ledger import Status, entry_type, packed
+from airflow_provider_customerly.sync.ledger import Status, entry_type, keys_of, packed
 from airflow_provider_customerly.sync.plan_file import SENDING, Planned, read_plan
 from airflow_provider_customerly.sync.rejects import Reject, RejectWriter
 from airflow_provider_customerly.sync.rows import Outgoing, Settled
@@ -98,9 +98,12 @@ class Application:
         keys = {planned.key for planned in read_plan(self._state.location, plan, ("vanished",))}
         if not keys:
             return
-        if on_vanished == "keep":
-            self._vanish(keys)
-        else:
+        if on_vanished != "keep":
+            # The email of a row that was refused may well be that of somebody else's contact.
+            refused = self._refused_among(keys)
+            log.info("%d vanished contacts had been refused and are left alone", len(refused))
+            self._vanish(refused)
+            keys -= refused
             handle_vanished(
                 self._client,
                 self._contact_type,
@@ -111,6 +114,12 @@ class Application:
                 self._vanish,
                 self._state.lock.renew,
             )
+        else:
+            self._vanish(keys)
+
+    def _refused_among(self, keys: set[bytes]) -> set[bytes]:
+        entries = self._ledger.entries[self._ledger.find(keys_of(keys))]
+        return {entry["key"].tobytes() for entry in entries if entry["status"] == Status.REFUSED}
 
     def enter(self) -> bool:
         """Enter into the ledger what was done; tell whether there was anything."""

@@ -190,7 +190,8 @@ class _Run:
                 raise ValueError(f"The plan {plan} was made for {what} {planned!r}, not {now!r}. Plan again.")
         if seal.ledger_sequence != self._ledger.sequence:
             raise ValueError(
-                f"The plan {plan} was overtaken: another run has synced since it was made. Plan again."
+                f"The plan {plan} was overtaken: another run, or an earlier try of this one, has synced "
+                "since it was made. Plan again: what was delivered is not sent again."
             )
         self._ledger = self._ledger.with_fields(seal.fields)
         self._counts = Counts.from_dict(seal.counts)
@@ -241,6 +242,8 @@ class _Run:
             report(record, self._rejects(record))
         result = self._result(record)
         log.info("Synced: %s", _figures(self._counts))
+        if record.rejects:
+            log.warning("Rows that were not delivered, with reasons: %s/%s", location, record.rejects)
         if record.outcome == "rejects":
             raise SyncRejectsError(self._verdict(record, location), result)
         return result

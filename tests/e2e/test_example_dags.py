@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -58,11 +59,18 @@ def found(path: Path, home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+can_hide_packages = pytest.mark.skipif(
+    version("apache-airflow").startswith("3.1."),
+    reason="this Airflow loads every installed provider while it parses, so that none can be hidden from it",
+)
+
+
 def test_every_example_is_known_here() -> None:
     assert {path.name for path in DAGS.glob("*.py")} == set(DAG_IDS)
 
 
 @pytest.mark.slow
+@can_hide_packages
 def test_examples_import_without_connections_optional_packages_and_network(tmp_path: Path) -> None:
     run = found(DAGS, tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -70,6 +78,7 @@ def test_examples_import_without_connections_optional_packages_and_network(tmp_p
 
 
 @pytest.mark.slow
+@can_hide_packages
 @pytest.mark.parametrize("line", ["import duckdb", "import socket; socket.create_connection(('::1', 9))"])
 def test_what_the_test_above_would_not_miss(line: str, tmp_path: Path) -> None:
     (tmp_path / "dags").mkdir()

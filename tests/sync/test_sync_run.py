@@ -252,6 +252,19 @@ def test_vanished_contacts_that_are_gone_already_need_nothing(sync: Sync) -> Non
     assert store.find("users", email=rows[1][0]) is None
 
 
+def test_a_contact_that_was_refused_is_nobody_to_delete(sync: Sync) -> None:
+    sync.emulator.store.upsert("users", [{"email": "taken@shop.test", "user_id": "theirs"}])
+    columns = ("email", "user_id")
+    rows = [(f"u{n}@shop.test", f"id-{n}") for n in range(40)]
+    mine = ("taken@shop.test", "mine")
+    sync.run([*rows, mine], columns, max_rejects=limit("max_rejects", 1))
+    result = sync.run(rows[1:], columns, on_vanished="delete")
+    assert (result["vanished"], result["vanished_handled"]) == (2, 2)
+    store = sync.emulator.store
+    assert store.find("users", email=rows[0][0]) is None
+    assert store.find("users", email="taken@shop.test") is not None
+
+
 def test_a_plan_is_applied_as_it_is(sync: Sync) -> None:
     rows = customers(30)
     plan = sync.plan(rows)
