@@ -195,8 +195,8 @@ def test_memory_stays_bounded(database: Database, driver: str) -> None:
     assert told.returncode == 0, told.stderr
     result = json.loads(told.stdout.splitlines()[-1])
     assert result["rows"] == 300_000
-    # The result is 300 MB.
-    assert result["megabytes"] < 60
+    # The result is 300 MB. DuckDB runs in this process and takes more for itself the busier the machine is.
+    assert result["megabytes"] < (150 if database.engine == "duckdb" else 60)
 
 
 def connections_of(source: SqlSource) -> list[Any]:
