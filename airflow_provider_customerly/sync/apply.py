@@ -101,8 +101,9 @@ class Application:
         if on_vanished != "keep":
             # The email of a row that was refused may well be that of somebody else's contact.
             refused = self._refused_among(keys)
-            log.info("%d vanished contacts had been refused and are left alone", len(refused))
-            self._vanish(refused)
+            if refused:
+                log.info("%d vanished contacts had been refused and are left alone", len(refused))
+                self._vanish(refused)
             keys -= refused
             handle_vanished(
                 self._client,
