@@ -17,6 +17,7 @@ time.
 from __future__ import annotations
 
 import dataclasses
+import math
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Literal
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _OPEN_COUNTS = 6
 _LEAST_BUDGET = 200
-_BUDGET_ROUNDS = 12
+_SPARE_ROUNDS = 12  # that the last of the members hides from all of them has a chance of e ** -12
 _PROBES = 64  # looks for the end, each doubling the distance: no list is longer
 _CLOCK_STEP = 2.0  # seconds until a stamp of one second resolution cannot be given any more
 
@@ -128,8 +129,14 @@ class TieGroup:
         self.proven = any(len(count.seen) == count.size for count in self._counts)
         if not self.proven and self._phase == "tiles" and not self._tiles and not self._asked:
             self._begin_round()
-        budget = max(_LEAST_BUDGET, _BUDGET_ROUNDS * (self.size // self._largest + 3))
-        self.exhausted = self._spent >= budget or self._probes == _PROBES
+        self.exhausted = self._spent >= self._budget or self._probes == _PROBES
+
+    @property
+    def _budget(self) -> float:
+        # In an order drawn anew at each request, members are seen like coupons are collected: all of n are
+        # expected to have been seen after ln(n) rounds.
+        windows_a_round = self.size / self._largest + 3
+        return max(_LEAST_BUDGET, windows_a_round * (math.log(self.size + 1) + _SPARE_ROUNDS))
 
     def _begin_round(self) -> None:
         self._rounds += 1

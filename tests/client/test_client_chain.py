@@ -105,6 +105,15 @@ def test_who_moves_while_a_group_is_counted_is_found_at_the_end(first: int) -> N
         assert_sound(table, read(table, concurrency=4, mutations=0.1, seed=seed))
 
 
+@pytest.mark.parametrize("size", [1500, 4000])
+def test_the_budget_grows_with_the_group(size: int) -> None:
+    for seed in range(6):
+        table = SimulatedList(groups_around(50, size, 50), seed, shuffle=True)
+        outcome = read(table, concurrency=4, mutations=0, seed=seed)
+        assert_sound(table, outcome)
+        assert outcome.chain.certificate.verdict == "complete"
+
+
 def test_says_which_group_it_could_not_count() -> None:
     table = SimulatedList([1] * 50 + [1000] + [1] * 50, 1, shuffle=True)
     certificate = read(table, concurrency=4, mutations=3, seed=1).chain.certificate
