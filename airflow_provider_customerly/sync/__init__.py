@@ -2,10 +2,10 @@
 
 from airflow_provider_customerly.sync.guards import Guards, Limit, SyncGuardError, limit
 from airflow_provider_customerly.sync.options import Options
+from airflow_provider_customerly.sync.prepare import Source
 from airflow_provider_customerly.sync.record import RunRecord
 from airflow_provider_customerly.sync.rejects import Reject
 from airflow_provider_customerly.sync.run import (
-    Source,
     SyncRejectsError,
     apply_plan,
     plan_contacts,

@@ -59,7 +59,7 @@ class Application:
         self._ledger = ledger
         self._counts = counts
         self._rejects = rejects
-        self._journal = Journal(state.location, state.run, ledger.fields)
+        self._journal = Journal(state.location, state.run, ledger)
         self._under_way: dict[bytes, tuple[Fingerprint, str | None]] = {}
         self._entries = bytearray()
         self._begun = self._said = time.monotonic()

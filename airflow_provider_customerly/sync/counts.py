@@ -34,6 +34,10 @@ class Counts:
     reasons: Counter[str] = dataclasses.field(default_factory=Counter)
     """Rows that were not delivered, by reason."""
 
+    def __str__(self) -> str:
+        shown = {name: value for name, value in self.to_dict().items() if value and name != "reasons"}
+        return ", ".join(f"{name} {value}" for name, value in shown.items()) or "no rows"
+
     @property
     def to_send(self) -> int:
         """Rows that this run is to send."""
@@ -51,7 +55,7 @@ class Counts:
         """
         planned = self.to_send + self.unchanged + self.invalid + self.still_refused
         if planned != self.rows_read:
-            raise AssertionError(f"{planned} rows planned of {self.rows_read} read: {self}. Report this.")
+            raise AssertionError(f"{planned} rows planned of {self.rows_read} read: {self!r}. Report this.")
 
     def check_settled(self) -> None:
         """Make sure that each row read has one outcome.
@@ -60,7 +64,7 @@ class Counts:
         """
         settled = self.sent + self.unchanged + self.refused + self.invalid
         if settled != self.rows_read:
-            raise AssertionError(f"{settled} rows settled of {self.rows_read} read: {self}. Report this.")
+            raise AssertionError(f"{settled} rows settled of {self.rows_read} read: {self!r}. Report this.")
 
     @classmethod
     def from_dict(cls, figures: dict[str, Any]) -> Counts:

@@ -34,6 +34,8 @@ class _Page(msgspec.Struct):
     fields: list[str]
     """The mapped fields that the fingerprints are about."""
     lines: list[_Line]
+    plan: str = ""
+    """The sealed plan that the run applied, if it did."""
 
 
 class Journal:
@@ -44,13 +46,13 @@ class Journal:
     changes nothing. To be used by one thread at a time.
 
     :param run: unique name of the run.
-    :param fields: the mapped fields.
+    :param ledger: what the answers are about: its fields, and its plan.
     """
 
-    def __init__(self, location: Location, run: str, fields: Sequence[str]) -> None:
+    def __init__(self, location: Location, run: str, ledger: Ledger) -> None:
         self._location = location
         self._start = f"{FOLDER}/{run}"
-        self._fields = list(fields)
+        self._fields, self._plan = list(ledger.fields), ledger.plan
         self._pages = 0
 
     def write(self, entries: Sequence[tuple[bytes, Fingerprint, Status, int]]) -> None:
@@ -61,7 +63,7 @@ class Journal:
         ]
         self._pages += 1
         name = f"{self._start}-{self._pages:08d}.json"
-        self._location.write_atomic(name, msgspec.json.encode(_Page(self._fields, lines)))
+        self._location.write_atomic(name, msgspec.json.encode(_Page(self._fields, lines, self._plan)))
 
 
 def read_into(ledger: Ledger, location: Location) -> tuple[Ledger, list[str]]:
@@ -71,9 +73,13 @@ def read_into(ledger: Ledger, location: Location) -> tuple[Ledger, list[str]]:
     """
     names = sorted(name for name in location.list(FOLDER) if _NAME.fullmatch(name))
     pages = (msgspec.json.decode(location.read(name), type=_Page) for name in names)
-    for fields, some in groupby(pages, key=lambda page: page.fields):
+    plans = set()
+    for (fields, plan), some in groupby(pages, key=lambda page: (page.fields, page.plan)):
         ledger = ledger.with_fields(fields)
         ledger.update(np.concatenate([_entries(page) for page in some]))
+        plans.add(plan)
+    if plans:
+        ledger.plan = plans.pop() if len(plans) == 1 else ""
     return ledger, names
 
 

@@ -66,13 +66,19 @@ class Ledger:
     :param fields: the mapped fields that the fingerprints are about.
     :param entries: an array of `entry_type`, in any order; of several entries for a contact the last counts.
     :param sequence: number of the commit that this was read from, 0 for none.
+    :param plan: name of the sealed plan that all commits since that plan was made have applied, if one did.
     """
 
     def __init__(
-        self, fields: Sequence[str], entries: npt.NDArray[Any] | None = None, sequence: int = 0
+        self,
+        fields: Sequence[str],
+        entries: npt.NDArray[Any] | None = None,
+        sequence: int = 0,
+        plan: str = "",
     ) -> None:
         self.fields = tuple(fields)
         self.sequence = sequence
+        self.plan = plan
         self._entries = np.empty(0, entry_type(len(self.fields)))
         self._high: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         if entries is not None:
@@ -124,7 +130,7 @@ class Ledger:
         if tuple(fields) == self.fields:
             return self
         if not len(self):
-            return Ledger(fields, sequence=self.sequence)
+            return Ledger(fields, sequence=self.sequence, plan=self.plan)
         entries = np.zeros(len(self), entry_type(len(fields)))
         for name in ("key", "row", "status", "at"):
             entries[name] = self._entries[name]
@@ -134,7 +140,7 @@ class Ledger:
             if field in self.fields:
                 new[:, index] = old[:, self.fields.index(field)]
         entries["fields"] = np.ascontiguousarray(new).view(entries["fields"].dtype).reshape(-1)
-        return Ledger(fields, entries, self.sequence)
+        return Ledger(fields, entries, self.sequence, self.plan)
 
     def _places(self, keys: Keys) -> npt.NDArray[np.int64]:
         """Give for each key how many entries have a lower one."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PARTITION = {"state": "current"}
 _ROWS_AT_ONCE = 65_536
 _STATUSES = pa.array([status.name.lower() for status in Status])
-_FIELDS = b"fields"
+_FIELDS, _PLAN = b"fields", b"plan"
 _SECONDS = pa.timestamp("s", tz="UTC")
 _AT = pa.timestamp("ms", tz="UTC")  # Parquet knows no seconds
 
@@ -37,18 +37,21 @@ def read_ledger(location: Location) -> Ledger:
     if manifest is None:
         return Ledger(())
     fields: tuple[str, ...] = ()
+    plan = ""
     entries = None
     filled = 0
     for file in manifest.files:
         with location.open(file.path) as stream:
             parquet = pq.ParquetFile(stream)
-            fields = tuple((parquet.schema_arrow.metadata or {})[_FIELDS].decode().split("\n"))
+            notes = parquet.schema_arrow.metadata or {}
+            fields = tuple(notes[_FIELDS].decode().split("\n"))
+            plan = notes.get(_PLAN, b"").decode()
             if entries is None:
                 entries = np.zeros(manifest.rows, entry_type(len(fields)))
             for batch in parquet.iter_batches(_ROWS_AT_ONCE):
                 _fill(entries[filled : filled + len(batch)], batch)
                 filled += len(batch)
-    return Ledger(fields, entries, manifest.sequence)
+    return Ledger(fields, entries, manifest.sequence, plan)
 
 
 def write_ledger(location: Location, ledger: Ledger, owner: str) -> int:
@@ -93,7 +96,7 @@ def _schema(ledger: Ledger) -> pa.Schema:
             "at": _AT,
             "fields": pa.binary(FIELD_BYTES * len(ledger.fields)),
         },
-        metadata={_FIELDS: "\n".join(ledger.fields).encode()},
+        metadata={_FIELDS: "\n".join(ledger.fields).encode(), _PLAN: ledger.plan.encode()},
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location
 
 FOLDER = "runs"
+Outcome = Literal["success", "rejects", "failed", "planned"]
 _NAME = re.compile(rf"{FOLDER}/[0-9A-Za-z-]+\.json")
 
 
@@ -32,7 +33,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     sync_name: str
     contact_type: str
-    outcome: Literal["success", "rejects", "failed", "planned"]
+    outcome: Outcome
     error: str | None
     owner: str
     started_at: datetime

@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import logging
 import platform
-import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_customerly import __version__
 from airflow_provider_customerly.sync.apply import Application
-from airflow_provider_customerly.sync.counts import Counts
 from airflow_provider_customerly.sync.fingerprint import Fingerprints
-from airflow_provider_customerly.sync.mapping import FieldMapping
-from airflow_provider_customerly.sync.plan_file import Seal, read_plan, read_seal, seal_plan
-from airflow_provider_customerly.sync.planner import Planner
-from airflow_provider_customerly.sync.record import RunRecord, read_records, write_record
+from airflow_provider_customerly.sync.plan_file import read_plan
+from airflow_provider_customerly.sync.prepare import Prepared, Source, prepare, prepare_sealed
+from airflow_provider_customerly.sync.record import Outcome, RunRecord, read_records, write_record
 from airflow_provider_customerly.sync.rejects import Reject, RejectWriter, read_rejects
 from airflow_provider_customerly.sync.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from airflow_provider_customerly.client import Client
-    from airflow_provider_customerly.storage import Location
-    from airflow_provider_customerly.sync.ledger import Ledger
+    from airflow_provider_customerly.sync.counts import Counts
     from airflow_provider_customerly.sync.options import Options
 
 log = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_LINES = 5.0
 _SAMPLE = 5
 _TOP_REASONS = 5
 
-
-class Source(Protocol):
-    """Rows to sync: the names of the columns, and chunks of rows."""
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """Names of the columns."""
-
-    def __iter__(self) -> Iterator[Sequence[Sequence[Any]]]: ...
+Report = Callable[[RunRecord, Iterator[Reject]], None]
 
 
 class SyncRejectsError(Exception):
@@ -68,8 +55,7 @@ def plan_contacts(
     options.check()
     with State(state_path, sync_name, options.contact_type, client.base_url, owner) as state:
         run = _Run(client, state, options)
-        run.plan(source)
-        return run.end_of_dry_run()
+        return run.end_dry(prepare(source, state, state.recover(), options, seal=True))
 
 
 def sync_contacts(
@@ -80,7 +66,7 @@ def sync_contacts(
     options: Options,
     *,
     owner: str = "",
-    report: Callable[[RunRecord, Iterator[Reject]], None] | None = None,
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """Bring Customerly's contacts in step with the rows of a source, sending only what changed.
 
@@ -97,9 +83,8 @@ def sync_contacts(
     """
     options.check()
     with State(state_path, sync_name, options.contact_type, client.base_url, owner) as state:
-        run = _Run(client, state, options)
-        run.plan(source)
-        return run.apply(report)
+        run = _Run(client, state, options, report)
+        return run.carry_out(prepare(source, state, state.recover(), options))
 
 
 def apply_plan(
@@ -110,7 +95,7 @@ def apply_plan(
     options: Options,
     *,
     owner: str = "",
-    report: Callable[[RunRecord, Iterator[Reject]], None] | None = None,
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """Do exactly what a plan says; no source is read.
 
@@ -121,168 +106,91 @@ def apply_plan(
     """
     options.check()
     with State(state_path, sync_name, options.contact_type, client.base_url, owner) as state:
-        run = _Run(client, state, options)
-        run.take_plan(plan)
-        return run.apply(report)
+        run = _Run(client, state, options, report)
+        return run.carry_out(prepare_sealed(plan, state, state.recover(), options))
 
 
 class _Run:
-    """The steps of a run, in the order in which they are called."""
+    """Carries out what was prepared, and writes down what came of it."""
 
-    def __init__(self, client: Client, state: State, options: Options) -> None:
+    def __init__(self, client: Client, state: State, options: Options, report: Report | None = None) -> None:
         self._client = client
         self._state = state
         self._options = options
+        self._report = report
         self._started = datetime.now(timezone.utc)
         self._requests = client.requests_sent
-        self._said = time.monotonic()
-        self._ledger: Ledger = state.recover()
-        self._counts = Counts()
-        self._plan = ""
-        self._truncated: dict[str, int] = {}
-        self._size_and_digest = (0, "")
-        self._plan_rows = 0
-        self._is_sealed = False
 
-    def plan(self, source: Source) -> None:
-        """Read and map the source, compare it with the ledger, and hold the outcome against the guards."""
-        options = self._options
-        mapping = FieldMapping(
-            source.columns,
-            contact_type=options.contact_type,
-            field_mapping=options.field_mapping,
-            tags=options.tags,
-            timezone=options.timezone,
-            null_as_empty=options.null_as_empty,
-            truncate_text=options.truncate_text,
-        )
-        self._ledger = self._ledger.with_fields(mapping.fields)
-        planner = Planner(
-            mapping,
-            Fingerprints(self._state.salt, mapping.fields),
-            self._ledger,
-            self._state.location,
-            self._state.run,
-            retry_rejects=options.retry_rejects,
-            full_resync=options.full_resync,
-            heartbeat=self._tell_rows_read,
-        )
-        writer, self._counts = planner.plan(source)
-        with writer:
-            self._counts.check_planned()
-            self._check_guards()
-            self._size_and_digest = writer.close()
-        self._plan, self._plan_rows = writer.name, writer.rows
-        self._truncated = dict(mapping.truncated)
-        log.info("Planned: %s", _figures(self._counts))
-
-    def take_plan(self, plan: str) -> None:
-        """Take a sealed plan instead.
-
-        :raises ValueError: it does not fit.
-        """
-        seal = read_seal(self._state.location, plan)
-        for what, planned, now in (
-            ("the sync", seal.sync_name, self._state.sync_name),
-            ("contact_type", seal.contact_type, self._options.contact_type),
-        ):
-            if planned != now:
-                raise ValueError(f"The plan {plan} was made for {what} {planned!r}, not {now!r}. Plan again.")
-        if seal.ledger_sequence != self._ledger.sequence:
-            raise ValueError(
-                f"The plan {plan} was overtaken: another run, or an earlier try of this one, has synced "
-                "since it was made. Plan again: what was delivered is not sent again."
-            )
-        self._ledger = self._ledger.with_fields(seal.fields)
-        self._counts = Counts.from_dict(seal.counts)
-        self._plan, self._is_sealed = plan, True
-        self._check_guards()
-
-    def end_of_dry_run(self) -> dict[str, Any]:
-        """Seal the plan, and tell what it holds."""
-        size, digest = self._size_and_digest
-        seal = Seal(
-            run=self._state.run,
-            sync_name=self._state.sync_name,
-            contact_type=self._options.contact_type,
-            ledger_sequence=self._ledger.sequence,
-            fields=list(self._ledger.fields),
-            counts=self._counts.to_dict(),
-            rows=self._plan_rows,
-            bytes=size,
-            sha256=digest,
-        )
-        seal_plan(self._state.location, self._plan, seal)
-        self._is_sealed = True
-        for planned in _first(read_plan(self._state.location, self._plan), _SAMPLE):
+    def end_dry(self, prepared: Prepared) -> dict[str, Any]:
+        """Show some of a sealed plan, and tell what it holds."""
+        log.info("Planned: %s", prepared.counts)
+        for planned in islice(read_plan(self._state.location, prepared.plan), _SAMPLE):
             what = planned.changed_fields or planned.message or ""
             log.info("For instance row %d: %s %s", planned.number, planned.action, what)
-        record = self._record("planned", None, None)
-        write_record(self._state.location, record)
-        return self._result(record)
+        return self._result(self._write_record(prepared, "planned"), prepared)
 
-    def apply(self, report: Callable[[RunRecord, Iterator[Reject]], None] | None) -> dict[str, Any]:
-        """Carry the plan out, remember what came of it, and fail if too many rows were not delivered."""
-        options, location = self._options, self._state.location
+    def carry_out(self, prepared: Prepared) -> dict[str, Any]:
+        """Deliver the rows, remember what came of it, and fail if too many were not delivered."""
+        log.info("Planned: %s", prepared.counts)
+        options, counts, location = self._options, prepared.counts, self._state.location
         with RejectWriter(location, self._state.run) as rejects:
             work = Application(
-                self._client, options.contact_type, self._state, self._ledger, self._counts, rejects
+                self._client, options.contact_type, self._state, prepared.ledger, counts, rejects
             )
             try:
-                work.note_undelivered(self._plan, self._earlier_rejects())
-                work.send(self._plan, options.batch_size, options.max_concurrency)
-                self._counts.check_settled()
-                fingerprints = Fingerprints(self._state.salt, self._ledger.fields)
-                work.handle_vanished(self._plan, options.on_vanished, fingerprints, options.tags)
+                work.note_undelivered(prepared.plan, self._earlier_rejects(counts))
+                work.send(prepared.plan, options.batch_size, options.max_concurrency)
+                counts.check_settled()
+                fingerprints = Fingerprints(self._state.salt, prepared.ledger.fields)
+                work.handle_vanished(prepared.plan, options.on_vanished, fingerprints, options.tags)
             except BaseException as error:
-                self._end_early(work, rejects, error, report)
+                self._end_early(prepared, work, rejects, error)
                 raise
-            record = self._end(work, rejects, None)
-        if report:
-            report(record, self._rejects(record))
-        result = self._result(record)
-        log.info("Synced: %s", _figures(self._counts))
+            record = self._end(prepared, work, rejects)
+        self._tell(record)
+        result = self._result(record, prepared)
+        log.info("Synced: %s", counts)
         if record.rejects:
             log.warning("Rows that were not delivered, with reasons: %s/%s", location, record.rejects)
         if record.outcome == "rejects":
-            raise SyncRejectsError(self._verdict(record, location), result)
+            raise SyncRejectsError(self._verdict(record, counts), result)
         return result
 
-    def _end(self, work: Application, rejects: RejectWriter, error: BaseException | None) -> RunRecord:
-        name = rejects.close()
-        if work.enter():
-            self._state.commit(self._ledger)
-        if not self._is_sealed:
-            self._state.location.delete(self._plan)
-        outcome = "failed" if error else "rejects" if self._too_many_rejects() else "success"
-        record = self._record(outcome, error, name)
-        write_record(self._state.location, record)
-        return record
-
-    def _end_early(
+    def _end(
         self,
+        prepared: Prepared,
         work: Application,
         rejects: RejectWriter,
-        error: BaseException,
-        report: Callable[[RunRecord, Iterator[Reject]], None] | None,
+        error: BaseException | None = None,
+    ) -> RunRecord:
+        name = rejects.close()
+        if work.enter():
+            self._state.commit(prepared.ledger)
+        if prepared.plan != prepared.sealed:
+            self._state.location.delete(prepared.plan)
+        too_many = prepared.counts.rejects > self._options.max_rejects.of(prepared.counts.rows_read)
+        outcome: Outcome = "failed" if error else "rejects" if too_many else "success"
+        return self._write_record(prepared, outcome, error, name)
+
+    def _end_early(
+        self, prepared: Prepared, work: Application, rejects: RejectWriter, error: BaseException
     ) -> None:
         # Whatever fails here, the journal has what was answered, and the first error is the one to tell.
         try:
-            record = self._end(work, rejects, error)
-            if report:
-                report(record, self._rejects(record))
+            self._tell(self._end(prepared, work, rejects, error))
         except Exception as another:
             log.warning("The run could not be recorded (%s); the next one takes over", type(another).__name__)
 
-    def _too_many_rejects(self) -> bool:
-        return self._counts.rejects > self._options.max_rejects.of(self._counts.rows_read)
+    def _tell(self, record: RunRecord) -> None:
+        if self._report:
+            self._report(record, self._rejects(record))
 
-    def _check_guards(self) -> None:
-        self._options.guards.check(self._counts, int(self._ledger.living.sum()))
+    def _rejects(self, record: RunRecord) -> Iterator[Reject]:
+        return iter(()) if record.rejects is None else read_rejects(self._state.location, record.rejects)
 
-    def _earlier_rejects(self) -> dict[str, Reject]:
+    def _earlier_rejects(self, counts: Counts) -> dict[str, Reject]:
         """Give the rows that the runs up to the last complete one reported as refused, by key."""
-        if not self._counts.still_refused:
+        if not counts.still_refused:
             return {}
         found: dict[str, Reject] = {}
         for record in read_records(self._state.location):
@@ -295,11 +203,14 @@ class _Run:
                 break
         return found
 
-    def _rejects(self, record: RunRecord) -> Iterator[Reject]:
-        return iter(()) if record.rejects is None else read_rejects(self._state.location, record.rejects)
-
-    def _record(self, outcome: Any, error: BaseException | None, rejects: str | None) -> RunRecord:
-        return RunRecord(
+    def _write_record(
+        self,
+        prepared: Prepared,
+        outcome: Outcome,
+        error: BaseException | None = None,
+        rejects: str | None = None,
+    ) -> RunRecord:
+        record = RunRecord(
             run=self._state.run,
             sync_name=self._state.sync_name,
             contact_type=self._options.contact_type,
@@ -308,23 +219,25 @@ class _Run:
             owner=self._state.owner,
             started_at=self._started,
             finished_at=datetime.now(timezone.utc),
-            counts=self._counts.to_dict(),
+            counts=prepared.counts.to_dict(),
             rejects=rejects,
-            plan=self._plan if self._is_sealed else None,
-            ledger_sequence=self._ledger.sequence,
-            contacts=int(self._ledger.living.sum()),
-            fields=list(self._ledger.fields),
+            plan=prepared.sealed,
+            ledger_sequence=prepared.ledger.sequence,
+            contacts=int(prepared.ledger.living.sum()),
+            fields=list(prepared.ledger.fields),
             requests=self._client.requests_sent - self._requests,
             versions={"airflow-provider-customerly": __version__, "python": platform.python_version()},
         )
+        write_record(self._state.location, record)
+        return record
 
-    def _result(self, record: RunRecord) -> dict[str, Any]:
+    def _result(self, record: RunRecord, prepared: Prepared) -> dict[str, Any]:
         return {
             "sync_name": record.sync_name,
             "contact_type": record.contact_type,
             "outcome": record.outcome,
             **record.counts,
-            "truncated": self._truncated,
+            "truncated": prepared.truncated,
             "path": str(self._state.location),
             "record": record.name,
             "rejects": record.rejects,
@@ -333,30 +246,12 @@ class _Run:
             "seconds": round((record.finished_at - record.started_at).total_seconds(), 3),
         }
 
-    def _verdict(self, record: RunRecord, location: Location) -> str:
-        counts = self._counts
+    def _verdict(self, record: RunRecord, counts: Counts) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts.reasons.most_common(_TOP_REASONS))
         return (
             f"{counts.rejects} of {counts.rows_read} rows were not delivered ({reasons}), more than "
             f"max_rejects={self._options.max_rejects} allows; {counts.sent} were sent and {counts.unchanged} "
-            f"had not changed. The rows and reasons are in {location}/{record.rejects}. Mend them in the "
-            "warehouse; what Customerly refused is sent again when it changes, or with retry_rejects=True."
+            f"had not changed. The rows and reasons are in {self._state.location}/{record.rejects}. Mend "
+            "them in the warehouse; what Customerly refused is sent again when it changes, or with "
+            "retry_rejects=True."
         )
-
-    def _tell_rows_read(self, rows: int) -> None:
-        self._state.lock.renew()
-        now = time.monotonic()
-        if now - self._said >= _SECONDS_BETWEEN_LINES:
-            self._said = now
-            seconds = (datetime.now(timezone.utc) - self._started).total_seconds()
-            log.info("%d rows read and compared, %.0f/s", rows, rows / seconds)
-
-
-def _figures(counts: Counts) -> str:
-    shown = {name: value for name, value in counts.to_dict().items() if value and name != "reasons"}
-    return ", ".join(f"{name} {value}" for name, value in shown.items()) or "no rows"
-
-
-def _first(rows: Iterator[Any], count: int) -> Iterator[Any]:
-    for _, row in zip(range(count), rows, strict=False):
-        yield row

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
+from sync_helpers import COLUMNS, MARKER, Rows, customers
 
 from airflow_provider_customerly.client import Client, CustomerlyAuthError, CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
@@ -16,84 +17,16 @@ from airflow_provider_customerly.sync import (
     Options,
     SyncGuardError,
     SyncRejectsError,
-    apply_plan,
     limit,
-    plan_contacts,
     sync_contacts,
 )
 from airflow_provider_customerly.sync.guards import Guards
 from airflow_provider_customerly.sync.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-COLUMNS = ("email", "name", "plan", "seats")
-MARKER = "zzmarker"
-
-
-class Rows:
-    """A source in memory."""
-
-    def __init__(
-        self, rows: Sequence[Sequence[Any]], columns: Sequence[str] = COLUMNS, chunk: int = 70
-    ) -> None:
-        self.columns = columns
-        self._rows = rows
-        self._chunk = chunk
-
-    def __iter__(self) -> Iterator[Sequence[Sequence[Any]]]:
-        for start in range(0, len(self._rows), self._chunk):
-            yield self._rows[start : start + self._chunk]
-
-
-def customers(count: int) -> list[tuple[Any, ...]]:
-    return [(f"{MARKER}{n}@shop.test", f"Customer {n}", ("free", "pro")[n % 2], n) for n in range(count)]
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(users=40, leads=10) as running:
-        yield running
-
-
-class Sync:
-    """The same sync, night after night."""
-
-    def __init__(self, emulator: Emulator, path: Path) -> None:
-        self.emulator = emulator
-        self.path = path
-        self.state = path / "nightly"
-
-    def run(self, rows: Sequence[Any], columns: Sequence[str] = COLUMNS, **options: Any) -> dict[str, Any]:
-        return self._call(sync_contacts, Rows(rows, columns), options)
-
-    def plan(self, rows: Sequence[Any], **options: Any) -> dict[str, Any]:
-        return self._call(plan_contacts, Rows(rows), options)
-
-    def apply(self, plan: str, **options: Any) -> dict[str, Any]:
-        return self._call(apply_plan, plan, options)
-
-    def rejects(self, result: dict[str, Any]) -> list[dict[str, Any]]:
-        return pq.read_table(self.state / result["rejects"]).to_pylist()
-
-    def writes(self) -> int:
-        asked = self.emulator.stats()["by_request"]
-        return sum(count for request, count in asked.items() if not request.startswith("GET"))
-
-    def contact(self, email: str) -> dict[str, Any]:
-        with Client(self.emulator.token, self.emulator.url) as client:
-            return client.get_contact("users", email=email)
-
-    def _call(self, step: Any, what: Any, options: dict[str, Any]) -> dict[str, Any]:
-        self.emulator.service.stats.reset()
-        with Client(self.emulator.token, self.emulator.url, retry_budget=3) as client:
-            return step(client, what, self.path, "nightly", Options(**options))
-
-
-@pytest.fixture
-def sync(emulator: Emulator, tmp_path: Path) -> Sync:
-    return Sync(emulator, tmp_path)
+    from sync_helpers import Sync
 
 
 def test_only_what_changed_is_sent(sync: Sync) -> None:
@@ -263,64 +196,6 @@ def test_a_contact_that_was_refused_is_nobody_to_delete(sync: Sync) -> None:
     store = sync.emulator.store
     assert store.find("users", email=rows[0][0]) is None
     assert store.find("users", email="taken@shop.test") is not None
-
-
-def test_a_plan_is_applied_as_it_is(sync: Sync) -> None:
-    rows = customers(30)
-    plan = sync.plan(rows)
-    assert (plan["outcome"], plan["new"], sync.writes()) == ("planned", 30, 0)
-    held = pq.read_table(sync.state / plan["plan"]).to_pylist()
-    assert json.loads(held[3]["contact"]) == {
-        "email": rows[3][0],
-        "name": "Customer 3",
-        "attributes": {"plan": "pro", "seats": 3},
-    }
-    result = sync.apply(plan["plan"])
-    assert (result["sent"], result["plan"]) == (30, plan["plan"])
-    assert sync.run(rows)["unchanged"] == 30
-
-
-def test_a_plan_names_the_fields_that_change(sync: Sync) -> None:
-    rows = customers(30)
-    sync.run(rows)
-    rows[4] = (rows[4][0], "Renamed", "gold", 4)
-    [change] = pq.read_table(sync.state / sync.plan(rows)["plan"]).to_pylist()
-    assert (change["action"], change["row"], change["changed_fields"]) == (
-        "changed",
-        5,
-        ["name", "attributes.plan"],
-    )
-
-
-def test_an_altered_plan_is_refused(sync: Sync) -> None:
-    plan = sync.plan(customers(30))["plan"]
-    file = sync.state / plan
-    pq.write_table(pq.read_table(file).slice(1), file)
-    with pytest.raises(ValueError, match="was altered since it was made"):
-        sync.apply(plan)
-    assert sync.writes() == 0
-
-
-def test_a_plan_overtaken_by_a_run_is_refused(sync: Sync) -> None:
-    rows = customers(30)
-    plan = sync.plan(rows)["plan"]
-    sync.run(rows[:7])
-    with pytest.raises(ValueError, match="overtaken"):
-        sync.apply(plan)
-    assert sync.writes() == 0
-
-
-def test_a_plan_of_another_sync_is_refused(sync: Sync) -> None:
-    plan = sync.plan(customers(30))["plan"]
-    for name in (plan, plan.replace(".parquet", ".json")):
-        copy = sync.path / "other" / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes((sync.state / name).read_bytes())
-    with (
-        Client(sync.emulator.token, sync.emulator.url) as client,
-        pytest.raises(ValueError, match="made for the sync 'nightly', not 'other'"),
-    ):
-        apply_plan(client, plan, sync.path, "other", Options())
 
 
 def test_full_resync_sends_everything_and_nulls_are_left_alone(sync: Sync) -> None:

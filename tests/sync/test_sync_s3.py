@@ -12,7 +12,7 @@ from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.sync import Options, apply_plan, plan_contacts, sync_contacts
 from airflow_provider_customerly.sync.fingerprint import Fingerprint
 from airflow_provider_customerly.sync.journal import Journal
-from airflow_provider_customerly.sync.ledger import Status
+from airflow_provider_customerly.sync.ledger import Ledger, Status
 from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def test_an_outage_and_a_dead_runs_journal_on_s3(emulator: Emulator, s3_location
         call(emulator, sync_contacts, source(), s3_location)
     emulator.faults.clear()
     state = s3_location.join("nightly")
-    dead = Journal(state, "20260101T000000000000Z-00000000", ("email", "attributes.seats"))
+    dead = Journal(state, "20260101T000000000000Z-00000000", Ledger(("email", "attributes.seats")))
     dead.write([(bytes(16), Fingerprint(bytes(16), bytes(8)), Status.VANISHED, 0)])
     half = state.create("rejects/20260101T000000000000Z-00000000.parquet")
     half.write(b"PAR1")

@@ -1,0 +1,120 @@
+"""Plans that are made first and applied later."""
+
+from __future__ import annotations
+
+import errno
+import json
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+from sync_helpers import customers
+
+from airflow_provider_customerly.client import Client, CustomerlyUnavailable
+from airflow_provider_customerly.sync import Options, SyncRejectsError, apply_plan, limit
+from airflow_provider_customerly.sync.state import State
+
+if TYPE_CHECKING:
+    from sync_helpers import Sync
+
+
+def test_a_plan_is_applied_as_it_is(sync: Sync) -> None:
+    rows = customers(30)
+    plan = sync.plan(rows)
+    assert (plan["outcome"], plan["new"], sync.writes()) == ("planned", 30, 0)
+    held = pq.read_table(sync.state / plan["plan"]).to_pylist()
+    assert json.loads(held[3]["contact"]) == {
+        "email": rows[3][0],
+        "name": "Customer 3",
+        "attributes": {"plan": "pro", "seats": 3},
+    }
+    result = sync.apply(plan["plan"])
+    assert (result["sent"], result["plan"]) == (30, plan["plan"])
+    assert sync.run(rows)["unchanged"] == 30
+
+
+def test_a_plan_names_the_fields_that_change(sync: Sync) -> None:
+    rows = customers(30)
+    sync.run(rows)
+    rows[4] = (rows[4][0], "Renamed", "gold", 4)
+    [change] = pq.read_table(sync.state / sync.plan(rows)["plan"]).to_pylist()
+    assert (change["action"], change["row"], change["changed_fields"]) == (
+        "changed",
+        5,
+        ["name", "attributes.plan"],
+    )
+
+
+def test_an_altered_plan_is_refused(sync: Sync) -> None:
+    plan = sync.plan(customers(30))["plan"]
+    file = sync.state / plan
+    pq.write_table(pq.read_table(file).slice(1), file)
+    with pytest.raises(ValueError, match="was altered since it was made"):
+        sync.apply(plan)
+    assert sync.writes() == 0
+
+
+def test_a_plan_overtaken_by_a_run_is_refused(sync: Sync) -> None:
+    rows = customers(30)
+    plan = sync.plan(rows)["plan"]
+    sync.run(rows[:7])
+    with pytest.raises(ValueError, match="overtaken"):
+        sync.apply(plan)
+    assert sync.writes() == 0
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("end", ["after the commit", "before the commit"])
+def test_a_plan_that_was_applied_in_part_goes_on(
+    sync: Sync, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = ("email", "user_id", "plan")
+    sync.emulator.store.upsert("users", [{"email": "taken@shop.test", "user_id": "theirs"}])
+    old = [(f"u{n}@shop.test", f"id-{n}", "free") for n in range(200)]
+    sync.run(old, columns)
+    rows = [*((email, key, "pro") for email, key, _ in old[:120]), *old[120:195]]
+    rows += [(f"u{n}@shop.test", f"id-{n}", "free") for n in range(300, 380)]
+    rows[3] = (*rows[3][:1], "theirs", "pro")  # is refused in the first try,
+    rows[-1] = (*rows[-1][:1], "theirs", "pro")  # and this one in the second
+    rows[130] = ("nobody", *rows[130][1:])
+    plan = sync.plan(rows, columns)["plan"]
+
+    sync.emulator.faults.plan([None, None, *["503"] * 60])
+    with monkeypatch.context() as patch:
+        if end == "before the commit":
+            patch.setattr(State, "commit", full_disk)
+        with pytest.raises(CustomerlyUnavailable):
+            sync.apply(plan)
+    sync.emulator.faults.clear()
+    with pytest.raises(SyncRejectsError, match="3 of 275 rows") as raised:
+        sync.apply(plan)
+
+    result = raised.value.result
+    assert (result["plan"], result["new"] + result["changed"], result["sent"]) == (plan, 100, 99)
+    assert (result["unchanged"], result["still_refused"], result["vanished_handled"]) == (173, 1, 6)
+    assert sync.writes() == 2
+    assert {one["row"]: one["reason"] for one in sync.rejects(result)} == {
+        4: "refused", 131: "malformed_email", 275: "refused",
+    }  # fmt: skip
+    rejects = limit("max_rejects", 3)
+    assert sync.apply(plan, max_rejects=rejects)["sent"] == 0
+    rows[0] = (*rows[0][:2], "free")
+    assert sync.run(rows, columns, max_rejects=rejects)["sent"] == 1
+    with pytest.raises(ValueError, match="overtaken"):
+        sync.apply(plan)
+
+
+def test_a_plan_of_another_sync_is_refused(sync: Sync) -> None:
+    plan = sync.plan(customers(30))["plan"]
+    for name in (plan, plan.replace(".parquet", ".json")):
+        copy = sync.path / "other" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((sync.state / name).read_bytes())
+    with (
+        Client(sync.emulator.token, sync.emulator.url) as client,
+        pytest.raises(ValueError, match="made for the sync 'nightly', not 'other'"),
+    ):
+        apply_plan(client, plan, sync.path, "other", Options())
