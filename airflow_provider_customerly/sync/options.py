@@ -27,6 +27,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     :param full_resync: send rows that have not changed, too.
     :param on_vanished: what is done with contacts that are no longer in the source: `keep` them as they are,
         `untag` them (takes `tags` off), `unsubscribe` or `delete` them.
+    :param keep_days: remove rejects, plans and records of runs older than this; None keeps all.
     """
 
     contact_type: ContactType = "users"
@@ -42,6 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     retry_rejects: bool = False
     full_resync: bool = False
     on_vanished: OnVanished = "keep"
+    keep_days: float | None = None
 
     def check(self) -> None:
         """Refuse what cannot be meant.
@@ -51,6 +53,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         for name, good, expected, value in (
             ("batch_size", 1 <= self.batch_size <= LARGEST_BATCH, "from 1 to 100", self.batch_size),
             ("max_concurrency", 1 <= self.max_concurrency <= 256, "from 1 to 256", self.max_concurrency),
+            ("keep_days", (self.keep_days or 0) >= 0, "0 or more, or None", self.keep_days),
             ("on_vanished", self.on_vanished in get_args(OnVanished), _listed(OnVanished), self.on_vanished),
         ):
             if not good:

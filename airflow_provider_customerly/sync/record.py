@@ -63,3 +63,11 @@ def read_records(location: Location) -> Iterator[RunRecord]:
     """Read the records of a sync, the newest first."""
     for name in sorted(filter(_NAME.fullmatch, location.list(FOLDER)), reverse=True):
         yield msgspec.json.decode(location.read(name), type=RunRecord)
+
+
+def up_to_last_complete(location: Location) -> Iterator[RunRecord]:
+    """Read the records of a sync, the newest first, down to a run that came to all of its rows."""
+    for record in read_records(location):
+        yield record
+        if record.outcome in ("success", "rejects"):
+            break

@@ -15,8 +15,9 @@ from airflow_provider_customerly.sync.apply import Application
 from airflow_provider_customerly.sync.fingerprint import Fingerprints
 from airflow_provider_customerly.sync.plan_file import read_plan
 from airflow_provider_customerly.sync.prepare import Prepared, Source, prepare, prepare_sealed
-from airflow_provider_customerly.sync.record import Outcome, RunRecord, read_records, write_record
+from airflow_provider_customerly.sync.record import Outcome, RunRecord, up_to_last_complete, write_record
 from airflow_provider_customerly.sync.rejects import Reject, RejectWriter, read_rejects
+from airflow_provider_customerly.sync.retention import remove_old_runs
 from airflow_provider_customerly.sync.state import State
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ class _Run:
                 raise
             record = self._end(prepared, work, rejects)
         self._tell(record)
+        if options.keep_days is not None:
+            remove_old_runs(location, options.keep_days)
         result = self._result(record, prepared)
         log.info("Synced: %s", counts)
         if record.rejects:
@@ -193,14 +196,11 @@ class _Run:
         if not counts.still_refused:
             return {}
         found: dict[str, Reject] = {}
-        for record in read_records(self._state.location):
-            if record.outcome != "planned":
-                with suppress(FileNotFoundError):  # it names contacts, so somebody may have deleted it
-                    for one in self._rejects(record):
-                        if one.reason in ("refused", "unexplained"):
-                            found.setdefault(one.key, one)
-            if record.outcome in ("success", "rejects"):  # one that failed may not have come to all of them
-                break
+        for record in up_to_last_complete(self._state.location):
+            with suppress(FileNotFoundError):  # it names contacts, so somebody may have deleted it
+                for one in self._rejects(record):
+                    if one.reason in ("refused", "unexplained"):
+                        found.setdefault(one.key, one)
         return found
 
     def _write_record(

@@ -68,6 +68,8 @@ class SqlToCustomerlyOperator(BaseOperator):
         rows read.
     :param retry_rejects: send rows again that Customerly refused though they have not changed.
     :param full_resync: send rows that have not changed, too.
+    :param keep_days: remove rejects, plans and run records that are older, but for those that the next run
+        needs; by default all are kept.
     :param dry_run: plan and stop; the result's ``plan`` can be applied later by ``plan_path``.
     :param plan_path: a plan to apply exactly as it is, instead of reading rows.
     :param log_table: also insert the run's record into this table of the warehouse, and its rejects into
@@ -93,6 +95,7 @@ class SqlToCustomerlyOperator(BaseOperator):
         "max_rejects",
         "retry_rejects",
         "full_resync",
+        "keep_days",
         "plan_only",
         "plan_path",
         "log_table",
@@ -128,6 +131,7 @@ class SqlToCustomerlyOperator(BaseOperator):
         max_rejects: float | str = 0,
         retry_rejects: bool | str = False,
         full_resync: bool | str = False,
+        keep_days: float | str | None = None,
         dry_run: bool | str = False,
         plan_path: str | None = None,
         log_table: str | None = None,
@@ -158,6 +162,7 @@ class SqlToCustomerlyOperator(BaseOperator):
         self.max_rejects = max_rejects
         self.retry_rejects = retry_rejects
         self.full_resync = full_resync
+        self.keep_days = keep_days
         self.plan_only = dry_run  # an operator has a method named dry_run
         self.plan_path = plan_path
         self.log_table = log_table

@@ -36,6 +36,7 @@ class SyncArguments(msgspec.Struct, frozen=True, kw_only=True):
     retry_rejects: bool
     full_resync: bool
     on_vanished: Literal["keep", "untag", "unsubscribe", "delete"]
+    keep_days: Annotated[float, Meta(ge=0)] | None
     plan_only: bool
     plan_path: str | None
     log_table: str | None
@@ -76,6 +77,7 @@ class SyncArguments(msgspec.Struct, frozen=True, kw_only=True):
             retry_rejects=self.retry_rejects,
             full_resync=self.full_resync,
             on_vanished=self.on_vanished,
+            keep_days=self.keep_days,
         )
 
 
@@ -85,6 +87,7 @@ EXPECTED = {
     "batch_size": "must be a whole number from 1 to 100",
     "max_concurrency": "must be a whole number from 1 to 64",
     "min_rows": "must be a whole number, 0 or more",
+    "keep_days": "must be a number of days, 0 or more, or None to keep all",
     "field_mapping": "must be a dictionary of column to field, such as {'email_address': 'email'}",
     "tags": "must be a list of texts",
 }

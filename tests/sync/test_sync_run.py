@@ -307,3 +307,25 @@ def decompressed(path: Path) -> bytes:
     if path.suffix != ".parquet":
         return path.read_bytes()
     return repr(pq.read_table(path).to_pylist()).encode()
+
+
+def test_old_runs_are_removed_but_for_what_the_next_one_needs(sync: Sync) -> None:
+    columns = ("email", "user_id")
+    sync.emulator.store.upsert("users", [{"email": "taken@shop.test", "user_id": "theirs"}])
+    rows = [(f"u{n}@shop.test", f"id-{n}") for n in range(60)]
+    rows[5] = (rows[5][0], "theirs")
+    rejects = limit("max_rejects", 9)
+    sync.plan(rows, columns)
+    first = sync.run(rows, columns, max_rejects=rejects)
+    second = sync.run(rows, columns, max_rejects=rejects, keep_days=1)
+    kept = {"rejects": 2, "plans": 2, "runs": 3}
+    assert {name: len(list((sync.state / name).iterdir())) for name in kept} == kept
+
+    third = sync.run(rows, columns, max_rejects=rejects, keep_days=0)
+    [kept_rejects] = (sync.state / "rejects").iterdir()
+    [record] = (sync.state / "runs").iterdir()
+    assert (f"rejects/{kept_rejects.name}", f"runs/{record.name}") == (third["rejects"], third["record"])
+    assert list((sync.state / "plans").iterdir()) == []
+    assert sync.rejects(third)[0]["message"] == "user_id already belongs to another email"
+    assert {first["outcome"], second["outcome"]} == {"success"}
+    assert sync.run(rows, columns, max_rejects=rejects)["still_refused"] == 1

@@ -1,0 +1,36 @@
+"""Removes what runs of long ago left: rejects, plans and records. The ledger is not touched."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from airflow_provider_customerly.sync import plan_file, record, rejects
+
+if TYPE_CHECKING:
+    from airflow_provider_customerly.storage import Location
+
+_RUN = re.compile(r"(\d{8}T\d{12})Z-[0-9a-f]+")
+
+
+def remove_old_runs(location: Location, keep_days: float) -> None:
+    """Remove the files of runs that began more than `keep_days` ago.
+
+    Those of the runs up to the last complete one stay: rows that are still refused take their reasons there.
+
+    :param location: the sync's state.
+    """
+    since = datetime.now(timezone.utc) - timedelta(days=keep_days)
+    needed = {one.run for one in record.up_to_last_complete(location)}
+    # The records go last: rejects without a record count as those of a run that died.
+    for folder in (rejects.FOLDER, plan_file.FOLDER, record.FOLDER):
+        for name in location.list(folder):
+            match = _RUN.match(PurePosixPath(name).name)
+            if match and match[0] not in needed and _instant(match[1]) < since:
+                location.delete(name)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%S%f").replace(tzinfo=timezone.utc)
