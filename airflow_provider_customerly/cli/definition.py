@@ -55,7 +55,7 @@ _STATE_COMMANDS = [
 COMMANDS: list[ActionCommand | GroupCommand] = [
     ActionCommand(
         name="check",
-        help="Compare your account with what this provider takes for true of the API",
+        help="Check which assumptions about the API hold for your account",
         description=(
             "Sends fewer than 20 requests, all of them reads, and prints for each assumption whether it "
             "holds, and what the provider will do about it. Shows no contact and no token. Ends with 1 when "
@@ -66,7 +66,7 @@ COMMANDS: list[ActionCommand | GroupCommand] = [
     ),
     GroupCommand(
         name="state",
-        help="Look after what exports and syncs keep",
+        help="Show, verify or reset the files of exports and syncs",
         subcommands=_STATE_COMMANDS,
     ),
 ]
@@ -77,7 +77,7 @@ def get_customerly_cli_commands() -> list[GroupCommand]:
     return [
         GroupCommand(
             name="customerly",
-            help="Check a Customerly account, look after exports and the state of syncs",
+            help="Check a Customerly account, or look after the files of exports and syncs",
             subcommands=COMMANDS,
         )
     ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import shlex
 import signal
+import textwrap
 import threading
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -16,6 +18,14 @@ from airflow_provider_customerly.emulator.faults import FAULTS
 from airflow_provider_customerly.emulator.server import DEFAULT_TOKEN, Emulator
 
 _CHOICES = {choice.name: choice for choice in dataclasses.fields(Choices)}
+_KINDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    int | None: "a whole number or null",
+    float: "a number",
+    str: "text",
+    frozenset[str]: 'emails as JSON, such as ["a@b.test"]',
+}
 
 
 def _fault(text: str) -> tuple[str, float]:
@@ -40,9 +50,20 @@ def _choice(text: str) -> tuple[str, Any]:
     raise argparse.ArgumentTypeError(f"{value!r} is not a {name}: {problem}")
 
 
-def _described(what: Any) -> str:
-    value = msgspec.to_builtins(what.default)
-    return f"  {what.name:18} {what.type}; {msgspec.json.encode(value).decode()}"
+def _described() -> list[str]:
+    """Give the values, the default and the meaning of each choice; the last is in its documentation."""
+    kinds = get_type_hints(Choices)
+    text = " ".join((Choices.__doc__ or "").replace("``", "").split())
+    meanings = dict(re.findall(r":param (\w+): (.*?)(?= :param |$)", text))
+    lines = []
+    for name, choice in _CHOICES.items():
+        literals = get_args(kinds[name]) if get_origin(kinds[name]) is Literal else ()
+        values = " or ".join(map(str, literals)) or _KINDS[kinds[name]]
+        default = msgspec.to_builtins(choice.default)
+        shown = default if isinstance(default, str) else msgspec.json.encode(default).decode()
+        lines.append(f"  {name:18} {values} (default {shown})")
+        lines.append(textwrap.fill(meanings[name], 96, initial_indent=" " * 6, subsequent_indent=" " * 6))
+    return lines
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,9 +76,8 @@ def _parser() -> argparse.ArgumentParser:
                 "faults:",
                 *(f"  {name:12} {what}" for name, what in FAULTS.items()),
                 "",
-                "choices, with their values and the default (what they mean: airflow_provider_customerly"
-                ".emulator.Choices):",
-                *(_described(choice) for choice in _CHOICES.values()),
+                "choices:",
+                *_described(),
             ]
         ),
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -110,11 +111,13 @@ def test_the_command_line_refuses_choices_that_do_not_exist(
     assert said in capsys.readouterr().err
 
 
-def test_the_command_line_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_describes_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert [name for name in Choices.__dataclass_fields__ if name not in shown] == []
+    choices = re.findall(r"^  (\w+) +\S.* \(default \S.*\)\n {6}\w", shown, re.MULTILINE)
+    assert choices == list(Choices.__dataclass_fields__)
+    assert re.search(r"first_page +0 or 1 \(default 0\)\n +the number of the first page", shown)
 
 
 def test_a_stranger_may_spoil_a_tag_request() -> None:
