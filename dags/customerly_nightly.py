@@ -4,6 +4,13 @@ Two DAGs, joined by assets: the second runs whenever both exports of the first h
 were started. They need the connections ``customerly_default`` and ``warehouse_default`` (a SQL database such
 as PostgreSQL, MySQL or SQLite), and folders or buckets in the Airflow Variables ``customerly_export_path``
 and ``customerly_state_path``.
+
+Use these or ``customerly_contacts_export``, not both: they write to the same place and announce the same
+assets.
+
+To make them yours, copy the file and change both ``dag_id``. The package brings this one along, and Airflow
+loads it too unless ``[core] load_examples`` is off: of two DAGs with one ``dag_id`` it keeps either, without
+a word.
 """
 
 from __future__ import annotations
@@ -38,6 +45,7 @@ with DAG(dag_id="customerly_nightly_export", schedule="0 2 * * *", **COMMON):
             contact_type=contact_type,
             path=EXPORT_PATH,
             max_shrink=0.5,
+            keep_days=90,
             outlets=[asset],
         )
 
@@ -78,4 +86,5 @@ with DAG(dag_id="customerly_nightly_scores", schedule=list(EXPORTS.values()), **
             contact_type=contact_type,
             field_mapping={"score": "attributes.engagement_score", "level": "attributes.engagement_level"},
             state_path=STATE_PATH,
+            keep_days=90,
         )

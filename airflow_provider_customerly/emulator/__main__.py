@@ -62,7 +62,7 @@ def _described() -> list[str]:
         default = msgspec.to_builtins(choice.default)
         shown = default if isinstance(default, str) else msgspec.json.encode(default).decode()
         lines.append(f"  {name:18} {values} (default {shown})")
-        lines.append(textwrap.fill(meanings[name], 96, initial_indent=" " * 6, subsequent_indent=" " * 6))
+        lines.append(textwrap.indent(textwrap.fill(meanings.get(name, ""), 90), " " * 6))
     return lines
 
 

@@ -1,5 +1,6 @@
 """The example DAGs one after the other, as the nights go by: export, scores made of it, and two syncs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ class Nights:
         }
         add_customers(database, emulator)
 
-    def run(self, dag_id: str) -> dict[str, Any]:
+    def run(self, dag_id: str, **params: object) -> dict[str, Any]:
         """Run a DAG to its good end; give what its tasks returned."""
-        run = self.airflow.run("dags", "test", dag_id, **self._environment)
+        conf = json.dumps(params)
+        run = self.airflow.run("dags", "test", dag_id, "--conf", conf, **self._environment)
         assert run.returncode == 0, run.stdout
         assert {(state, tries) for _, state, tries in self.airflow.states(dag_id)} == {("success", 1)}
         return self.airflow.results(dag_id)
@@ -119,3 +121,31 @@ def test_three_nights(nights: Nights) -> None:
     assert synced["unchanged"] == CUSTOMERS - UNDELIVERED - 10
     assert nights.written() == before + 10
     assert nights.user("customer107@warehouse.test")["attributes"]["plan"] == "business"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_a_person_chooses_for_one_run(nights: Nights) -> None:
+    plan = nights.run(SYNC, dry_run=True)["sync_customers"]["plan"]
+    assert nights.written() == 0
+    assert pq.read_table(nights.state / f"{SYNC}.sync_customers" / plan).num_rows >= CUSTOMERS
+
+    delivered = CUSTOMERS - UNDELIVERED
+    assert nights.run(SYNC)["sync_customers"]["sent"] == delivered
+    before = nights.emulator.stats()["contacts_rejected"]
+    again = nights.run(SYNC, retry_rejects=True)["sync_customers"]
+    assert (again["sent"], again["refused"], again["unchanged"]) == (0, 1, delivered)
+    assert nights.emulator.stats()["contacts_rejected"] > before
+    assert nights.run(SYNC, full_resync=True)["sync_customers"]["sent"] == delivered
+
+    nights.database.execute("delete from customers where customer_id like 'c-1%'")
+    fewer = nights.run(SYNC, max_vanished="1.0")["sync_customers"]
+    assert fewer["vanished"] > CUSTOMERS * 0.1
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_export_with_a_looser_guard_for_one_run(nights: Nights) -> None:
+    assert nights.run("customerly_contacts_export")["export_users"]["rows"] == 430
+    store = nights.emulator.store
+    for contact_id in list(store.versions("users"))[100:]:
+        store.delete("users", contact_id)
+    assert nights.run("customerly_contacts_export", max_shrink=1)["export_users"]["rows"] == 100
