@@ -51,7 +51,7 @@ def export_contacts(client: Client, path: Any, contact_type: ContactType, **opti
     location.check_writable()
     export = _Export(client, Dataset(location), chosen)
     result = export.run()
-    log.info("Committed %s", result)
+    log.info("Committed %s", _summary(result))
     if chosen.compact:
         compact(export.dataset, chosen.compression, chosen.row_group_size)
     remove_old_commits(location, chosen.keep_manifests, chosen.keep_days, datetime.now(timezone.utc))
@@ -190,6 +190,13 @@ class _Export:
             started_at=source.started_at,
             finished_at=datetime.now(timezone.utc),
         )
+
+
+def _summary(result: dict[str, Any]) -> str:
+    facts = [f"{result['rows']} rows ({result['mode']})", result["verdict"]]
+    facts += [f"{number} {what}" for what, number in result["deletions"].items() if number]
+    facts += [f"{result['requests']} requests in {result['seconds']} s"]
+    return f"{result['contact_type']}: {', '.join(facts)}. Manifest: {result['path']}/{result['manifest']}"
 
 
 def _figures(manifest: Manifest, location: Location, requests: int) -> dict[str, Any]:

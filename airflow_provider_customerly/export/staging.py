@@ -183,6 +183,7 @@ class Staging:
             match = _NAME.fullmatch(name)
             if match is None or f"{FOLDER}/{match[1]}" == self._folder or _is_old(match[3], now):
                 self._location.delete(name)
+                self._location.remove_folder(name.rpartition("/")[0])
 
     def _read_notes(self) -> dict[str, _Note]:
         if not self._folder:

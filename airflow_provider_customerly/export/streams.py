@@ -101,7 +101,10 @@ def export_stream(
         "verdict": "complete",
         "requests": client.requests_sent - requests,
     }
-    log.info("Committed %s", result)
+    log.info(
+        "Committed %s: %d rows, %d requests. Manifest: %s/%s",
+        *(result[name] for name in ("stream", "rows", "requests", "path", "manifest")),
+    )
     return result
 
 

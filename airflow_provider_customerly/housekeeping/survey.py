@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_customerly.housekeeping.places import folder, look, within
 from airflow_provider_customerly.storage import lease, manifest
 from airflow_provider_customerly.storage.manifest import read_manifest
+from airflow_provider_customerly.sync.counts import Counts
+from airflow_provider_customerly.sync.record import read_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,12 +62,26 @@ class DatasetSummary:
 
 
 @dataclass(frozen=True)
+class SyncSummary:
+    """A sync and its newest run, as the run's record tells; the ledger is a dataset of its own."""
+
+    name: str
+    record: str | None
+    """None if there is no record, as for the rest."""
+    outcome: str | None
+    error: str | None
+    finished_at: str | None
+    counts: dict[str, Any]
+    rejects: str | None
+
+
+@dataclass(frozen=True)
 class Survey:
     """All that is committed below a folder, and who works on it right now."""
 
     path: str
     datasets: list[DatasetSummary]
-    syncs: list[str]
+    syncs: list[SyncSummary]
     at_work: list[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,7 +91,7 @@ class Survey:
     def to_text(self) -> str:
         """Give the survey as lines for a terminal."""
         lines = [self.path]
-        lines += [f"sync {name}" for name in self.syncs]
+        lines += [line for one in self.syncs for line in ("", *_sync_lines(one))]
         for dataset in self.datasets:
             lines += ["", *_lines(dataset)]
         lines += ["", *(f"At work: {who}" for who in self.at_work or ["nobody"])]
@@ -91,7 +107,7 @@ def survey(location: Location) -> Survey:
     return Survey(
         path=str(location),
         datasets=[_dataset(location, name, within(places.files, name)) for name in places.datasets],
-        syncs=[name or "." for name in places.syncs],
+        syncs=[_sync(location, name) for name in places.syncs],
         at_work=_at_work(location, places),
     )
 
@@ -123,6 +139,19 @@ def _dataset(location: Location, name: str, files: Mapping[str, int]) -> Dataset
     )
 
 
+def _sync(location: Location, name: str) -> SyncSummary:
+    newest = next(read_records(folder(location, name)), None)
+    return SyncSummary(
+        name=name or ".",
+        record=newest.name if newest else None,
+        outcome=newest.outcome if newest else None,
+        error=newest.error if newest else None,
+        finished_at=_iso(newest.finished_at) if newest else None,
+        counts=newest.counts if newest else {},
+        rejects=newest.rejects if newest else None,
+    )
+
+
 def _commit(told: Manifest) -> Commit:
     return Commit(
         manifest=told.name,
@@ -151,6 +180,17 @@ def _at_work(location: Location, places: Places) -> list[str]:
         for claim in lease.claims(folder(location, name))
         if not claim.is_dead("", now)
     ]
+
+
+def _sync_lines(sync: SyncSummary) -> list[str]:
+    if sync.record is None:
+        return [f"sync {sync.name}: no run yet"]
+    outcome = f"{sync.outcome} ({sync.error})" if sync.error else sync.outcome
+    lines = [f"sync {sync.name}: last run {sync.finished_at}, {outcome}"]
+    lines.append(f"    {Counts.from_dict(sync.counts)}")
+    if sync.rejects:
+        lines.append(f"    rows that were not delivered, with reasons: {sync.rejects}")
+    return lines
 
 
 def _lines(dataset: DatasetSummary) -> list[str]:

@@ -87,6 +87,8 @@ def remove_commit(location: Location, manifest: Manifest) -> None:
     location.delete(manifest.name)
     for entry in manifest.parts:
         location.delete(entry.path)
+    for folder in {entry.path.rpartition("/")[0] for entry in manifest.parts}:
+        location.remove_folder(folder)
 
 
 def remove_old_commits(

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import re
 import secrets
 from typing import IO, Any
 
@@ -17,6 +18,9 @@ from airflow_provider_customerly.storage.sink import Sink
 TEMPORARY = ".tmp-"
 """Marks a file that is being written and has no meaning yet."""
 
+
+_CONNECTION = re.compile(r"(?:s3[an]?|gs|gcs)://([^/@]+)@", re.IGNORECASE)
+"""Only of stores whose addresses have no other use of the @, as `abfs://container@account/` has."""
 
 _FOR_GOOD = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
 _FOR_GOOD_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.EINVAL)
@@ -40,7 +44,7 @@ class Location:
 
         :param path: text (`/data/crm`, `s3://bucket/crm`), an `os.PathLike`, or an object with `fs` and
             `path` such as Airflow's `ObjectStoragePath`, whose connection is then used.
-        :raises ValueError: the path is blank.
+        :raises ValueError: the path is blank, or is text that names an Airflow connection.
         """
         if isinstance(path, Location):
             return path
@@ -50,6 +54,7 @@ class Location:
             return cls(fs, fs._strip_protocol(inner).rstrip("/"))
         text = os.fspath(path)
         _refuse_blank(text)
+        _refuse_connection(text)
         fs, inner = url_to_fs(text)
         return cls(fs, inner.rstrip("/"))
 
@@ -105,14 +110,18 @@ class Location:
         A file that is not closed properly may stay under its name, cut short.
         """
         self._make_parent(name)
-        return Sink(self.fs.open(self.path(name), "wb"), durable=self.is_local)
+        try:
+            stream = self.fs.open(self.path(name), "wb")
+        except FileNotFoundError:  # the folder was empty, and removed as such by another run
+            self._make_parent(name)
+            stream = self.fs.open(self.path(name), "wb")
+        return Sink(stream, durable=self.is_local)
 
     def write_atomic(self, name: str, content: bytes) -> None:
         """Write a small file so that a reader sees the old content or the new one, never a part of it.
 
         On a local disk it outlives a power failure; on an object store it is one PUT.
         """
-        self._make_parent(name)
         if self.is_local:
             _replace(self.path(name), content)
         else:
@@ -122,6 +131,12 @@ class Location:
         """Delete a file; one that is gone already is no error."""
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self.path(name))
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder if it is empty; object stores have none."""
+        if self.is_local:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path(name))
 
     def check_writable(self) -> None:
         """Write and delete a tiny file.
@@ -145,6 +160,15 @@ class Location:
         # Object stores have no folders; asking for one may try to create a bucket.
         if self.is_local:
             os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+
+
+def _refuse_connection(text: str) -> None:
+    if named := _CONNECTION.match(text):
+        raise ValueError(
+            f"The path names the Airflow connection {named[1]!r}, which text alone cannot use. Give "
+            "ObjectStoragePath(path), from airflow.sdk, instead of the text; or leave the connection out, "
+            "and set the credentials of the object store in the environment."
+        )
 
 
 def _refuse_blank(text: str) -> None:
@@ -174,12 +198,13 @@ def _replace(path: str, content: bytes, tries: int = 3) -> None:
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f"{TEMPORARY}{secrets.token_hex(4)}-{name}")
     try:
+        os.makedirs(folder, exist_ok=True)
         with open(temporary, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except FileNotFoundError:  # a clean-up by another run took the temporary file for a leftover
+    except FileNotFoundError:  # a clean-up by another run took the folder, or the file for a leftover
         if tries == 1:
             raise
         return _replace(path, content, tries - 1)

@@ -179,7 +179,7 @@ def read_seal(location: Location, name: str) -> Seal:
         digest, size = _digest(location, name)
     except FileNotFoundError:
         raise ValueError(
-            f"There is no sealed plan {name} at {location}. Give the plan_path that a dry run returned."
+            f"There is no sealed plan {name} at {location}. Give the `plan` that a dry run's result names."
         ) from None
     except msgspec.DecodeError as error:
         raise ValueError(f"The seal of {name} at {location} is damaged ({error}). Plan again.") from None

@@ -203,6 +203,6 @@ def _duplicate_message(numbers: Sequence[int]) -> str:
     named = ", ".join(str(number) for number in numbers[:_ROWS_NAMED])
     more = f" and {len(numbers) - _ROWS_NAMED} more" if len(numbers) > _ROWS_NAMED else ""
     return (
-        f"rows {named}{more} have the same email, but for case and blanks, so none of them is sent: "
-        "let the query give one"
+        f"rows {named}{more} have the same email, apart from case and blanks, and none of them is sent: "
+        "let the query give one row"
     )

@@ -125,9 +125,12 @@ class _Run:
     def end_dry(self, prepared: Prepared) -> dict[str, Any]:
         """Show some of a sealed plan, and tell what it holds."""
         log.info("Planned: %s", prepared.counts)
-        for planned in islice(read_plan(self._state.location, prepared.plan), _SAMPLE):
-            what = planned.changed_fields or planned.message or ""
-            log.info("For instance row %d: %s %s", planned.number, planned.action, what)
+        rows = read_plan(self._state.location, prepared.plan, ("changed", "invalid"))
+        for planned in islice(rows, _SAMPLE):
+            what = planned.message or ", ".join(planned.changed_fields or ())
+            log.info("For instance row %d is %s: %s", planned.number, planned.action, what)
+        log.info("The plan is %s/%s", self._state.location, prepared.plan)
+        log.info("To do exactly that, run again with plan_path=%r and without sql or table", prepared.plan)
         return self._result(self._write_record(prepared, "planned"), prepared)
 
     def carry_out(self, prepared: Prepared) -> dict[str, Any]:
@@ -154,7 +157,8 @@ class _Run:
         result = self._result(record, prepared)
         log.info("Synced: %s", counts)
         if record.rejects:
-            log.warning("Rows that were not delivered, with reasons: %s/%s", location, record.rejects)
+            reasons = _top_reasons(counts)
+            log.warning("Rows that were not delivered (%s): %s/%s", reasons, location, record.rejects)
         if record.outcome == "rejects":
             raise SyncRejectsError(self._verdict(record, counts), result)
         return result
@@ -247,7 +251,7 @@ class _Run:
         }
 
     def _verdict(self, record: RunRecord, counts: Counts) -> str:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.reasons.most_common(_TOP_REASONS))
+        reasons = _top_reasons(counts)
         return (
             f"{counts.rejects} of {counts.rows_read} rows were not delivered ({reasons}), more than "
             f"max_rejects={self._options.max_rejects} allows; {counts.sent} were sent and {counts.unchanged} "
@@ -255,3 +259,7 @@ class _Run:
             "them in the warehouse; what Customerly refused is sent again when it changes, or with "
             "retry_rejects=True."
         )
+
+
+def _top_reasons(counts: Counts) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in counts.reasons.most_common(_TOP_REASONS))

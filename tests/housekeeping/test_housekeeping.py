@@ -12,6 +12,7 @@ from airflow_provider_customerly.export import export_snapshot, read_contacts
 from airflow_provider_customerly.housekeeping import Removal, survey, verify
 from airflow_provider_customerly.storage import Dataset, FileEntry, Location, LockedError, Manifest, Write
 from airflow_provider_customerly.storage.lease import LASTS
+from airflow_provider_customerly.sync import Options, SyncRejectsError, sync_contacts
 from airflow_provider_customerly.sync.ledger import Ledger
 from airflow_provider_customerly.sync.state import State
 
@@ -204,7 +205,7 @@ def test_a_commit_that_comes_after_the_look_stays(client: Client, location: Loca
 def test_the_state_of_a_sync(location: Location) -> None:
     with State(location, "crm", "users", BASE_URL) as state:
         state.commit(Ledger(("email",)))
-        assert survey(location).syncs == ["crm"]
+        assert [(one.name, one.record) for one in survey(location).syncs] == [("crm", None)]
         assert len(survey(location).at_work) == 1
         for place in (location, location.join("crm"), location.join("crm/ledger")):
             with pytest.raises(LockedError):
@@ -213,6 +214,24 @@ def test_the_state_of_a_sync(location: Location) -> None:
     assert verify(location).is_intact
     Removal(location).run()
     assert location.list() == {}
+
+
+class Rows:
+    """A source in memory."""
+
+    columns = ("email", "name")
+
+    def __iter__(self) -> Iterator[list[tuple[str, str]]]:
+        yield [("ada@shop.test", "Ada"), ("nobody", "Bob")]
+
+
+def test_the_newest_run_of_a_sync_is_told(client: Client, location: Location) -> None:
+    with pytest.raises(SyncRejectsError):
+        sync_contacts(client, Rows(), location, "crm", Options())
+    [sync] = survey(location).syncs
+    assert (sync.outcome, sync.counts["sent"], sync.counts["invalid"]) == ("rejects", 1, 1)
+    assert f"rows that were not delivered, with reasons: {sync.rejects}" in survey(location).to_text()
+    assert "rows_read 2, new 1, invalid 1, sent 1" in survey(location).to_text()
 
 
 @pytest.mark.parametrize("function", [survey, verify, Removal])
