@@ -28,7 +28,7 @@ def assert_sound(table: SimulatedList, outcome: Outcome) -> None:
         assert "share last_update" in str(outcome.chain.certificate.reason)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(groups=SINGLES, rate=RATES, concurrency=CONCURRENCY, seed=SEEDS, shuffle=st.booleans())
 def test_loses_nothing_while_the_list_moves(
     groups: list[int], rate: float, concurrency: int, seed: int, shuffle: bool
@@ -43,7 +43,7 @@ def groups_around(before: int, size: int, after: int) -> list[int]:
     return [*[1] * before, size, *[1] * after]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     before=st.integers(0, 400),
     size=st.integers(2, 300),
@@ -63,7 +63,7 @@ def test_counts_a_group_of_equal_stamps(
     assert outcome.chain.certificate.verdict == "complete"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     before=st.integers(0, 400),
     size=st.integers(2, 300),
@@ -82,7 +82,7 @@ def test_counts_a_group_though_the_rest_of_the_list_moves(
     assert outcome.chain.certificate.verdict == "complete"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     before=st.integers(1, 300),
     size=st.integers(100, 1000),

@@ -33,7 +33,7 @@ def stamp(number: int) -> str:
     return f"{1_000_000 + number:08d}"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     groups=st.lists(st.integers(1, 5), max_size=600),
     low=st.integers(0, 620),
@@ -63,7 +63,7 @@ def test_single_empty_answers_do_not_mislead() -> None:
     assert Locator(pages, stamp(4321), 100).find() == 4320
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     count=st.integers(0, 1500),
     changed=st.integers(-3, 200),

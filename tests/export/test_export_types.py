@@ -74,7 +74,7 @@ def keyed(contacts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"crmhero_user_id": 2**53 + number, **keys, **one} for number, one in enumerate(contacts)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(contacts=CONTACTS.map(keyed))
 def test_no_value_is_lost(contacts: list[dict[str, Any]]) -> None:
     table, misfits = converted(contacts)
@@ -97,7 +97,7 @@ def test_no_value_is_lost(contacts: list[dict[str, Any]]) -> None:
     assert misfits == {name: count for name, count in counted.items() if count}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(contacts=CONTACTS.map(keyed))
 def test_what_fits_means_the_same(contacts: list[dict[str, Any]]) -> None:
     table, _ = converted(contacts)
@@ -111,7 +111,7 @@ def test_what_fits_means_the_same(contacts: list[dict[str, Any]]) -> None:
                 assert row[name] is None
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(contacts=CONTACTS.map(keyed))
 def test_pandas_and_duckdb_read_back_the_same(contacts: list[dict[str, Any]]) -> None:
     table, _ = converted(contacts)

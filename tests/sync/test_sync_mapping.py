@@ -345,7 +345,7 @@ def assert_json_values(values: Sequence[Any]) -> None:
         assert not isinstance(value, int) or abs(value) <= 2**53
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=sources(ANYTHING) | OF_ONE_TYPE, options=OPTIONS)
 def test_any_row_maps_to_one_row_of_json(rows: list[tuple[Any, ...]], options: dict[str, Any]) -> None:
     mapping = FieldMapping(COLUMNS, **options)
@@ -363,7 +363,7 @@ def test_any_row_maps_to_one_row_of_json(rows: list[tuple[Any, ...]], options: d
         assert msgspec.json.decode(msgspec.json.encode(mapping.contact(row))) == mapping.contact(row)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=sources(ANYTHING) | OF_ONE_TYPE, options=OPTIONS, size=st.integers(1, 5))
 def test_chunks_make_no_difference(rows: list[tuple[Any, ...]], options: dict[str, Any], size: int) -> None:
     whole, parts = FieldMapping(COLUMNS, **options), FieldMapping(COLUMNS, **options)

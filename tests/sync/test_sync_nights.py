@@ -38,7 +38,7 @@ def sendable(row: tuple[Any, ...]) -> bool:
     return not isinstance(row[2], bytes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(NIGHTS)
 def test_a_night_sends_the_difference(nights: list[Any]) -> None:
     model: dict[Any, Any] = {}
