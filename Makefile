@@ -12,7 +12,7 @@ PORT = 8080
 
 help:
 	@echo "make demo      three nights of exports and syncs with a real Airflow, and what came of them"
-	@echo "make demo-ui   the same in Airflow's web interface (PORT=8080); stop with Ctrl-C"
+	@echo "make demo-ui   the example DAGs in Airflow's web interface (PORT=8080); stop with Ctrl-C"
 	@echo "make test      run the tests"
 	@echo "make check     lint, format check and types"
 	@echo "make build     build the wheel and the source archive into dist/"

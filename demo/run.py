@@ -39,6 +39,13 @@ OUTCOMES = {
     "invalid": "not sent: the row breaks a rule of Customerly's, or it is not clear which row counts",
 }
 
+VERDICT = """\
+'complete' means: no contact that stayed as it was is missing. Customerly's list moves while it is read, so
+each reading overlaps the one before, and contacts that both have link them into one unbroken chain.
+"""
+
+SCORED = "Scores are only of contacts that have an email and have visited: fewer than were exported."
+
 PANDAS = """\
 from airflow_provider_customerly.export import read_contacts
 
@@ -69,16 +76,19 @@ def main() -> None:
         run_quietly(environment, "db", "migrate")
 
         night(environment, "The first night", "nightly_export", "contacts_sync", "nightly_scores")
-        for contact_type in ("users", "leads"):
-            tell_export(contact_type, newest_manifest(EXPORT / contact_type))
-        print("README.md tells what the verdict and its proof mean.\n")
+        tell_exports()
+        print(VERDICT)
         tell_syncs(*SYNCS)
+        print(f"\n{SCORED}")
         tell_rejects(newest_record("customers"))
+        print("The contacts are made up, and some have odd names on purpose.\n")
         for title, snippet in (("pandas", PANDAS), ("DuckDB", DUCKDB)):
             show(title, snippet.format(path=EXPORT.relative_to(REPOSITORY)))
 
         night(environment, "The second night: nothing has changed in the warehouse", "nightly_export",
               "contacts_sync", "nightly_scores")  # fmt: skip
+        tell_exports()
+        print("The users are more by the customers that the first night has sent.\n")
         tell_syncs(*SYNCS)
 
         change_ten(WAREHOUSE)
@@ -110,6 +120,12 @@ def newest_record(sync: str) -> dict[str, Any]:
     return record
 
 
+def tell_exports() -> None:
+    """Print what the newest manifests say."""
+    for contact_type in ("users", "leads"):
+        tell_export(contact_type, newest_manifest(EXPORT / contact_type))
+
+
 def tell_export(contact_type: str, manifest: dict[str, Any]) -> None:
     """Print what a manifest says."""
     files, proof = manifest["files"], manifest["certificate"]
@@ -117,10 +133,8 @@ def tell_export(contact_type: str, manifest: dict[str, Any]) -> None:
     print(f"{len(files)} file(s), {sum(file['bytes'] for file in files):,} bytes")
     print(f"  last_update from {manifest['low']} to {manifest['high']}")
     print(f"  verdict: {proof['verdict']}" + (f" ({proof['reason']})" if proof.get("reason") else ""))
-    print(
-        f"  proof: {proof['windows']} windows, {proof['links']} links, {proof['bridges']} bridges, ", end=""
-    )
-    print(f"{proof['duplicates']} rows seen twice and folded\n")
+    print(f"  proof: {proof['windows']} overlapping readings, {proof['links']} of them linked to ", end="")
+    print(f"the one before ({proof['bridges']} had to be repaired)\n")
 
 
 def tell_syncs(*syncs: str) -> None:
@@ -142,7 +156,7 @@ def tell_rejects(record: dict[str, Any]) -> None:
     rejects = STATE / record["sync_name"] / record["rejects"]
     print("\nThe DAG has succeeded all the same, as its max_rejects allows. The customers that were not")
     print(f"delivered, from {rejects.parent.relative_to(REPOSITORY)}:\n")
-    for reject in pq.read_table(rejects).to_pylist():
+    for reject in sorted(pq.read_table(rejects).to_pylist(), key=lambda reject: reject["row"]):
         print(f"  row {reject['row']}, {reject['field'] or 'the whole row'}: {reject['reason']}")
         print(textwrap.fill(reject["message"], 96, initial_indent=" " * 6, subsequent_indent=" " * 6))
     print()

@@ -45,9 +45,12 @@ Three DAGs run by themselves once a day, the first time now; 'Trigger' runs one 
   customerly_nightly_scores   follows each export: scores to the warehouse, and from there to Customerly
   customerly_contacts_sync    customers of the warehouse to Customerly, only those that are new or changed
 
+A fourth, customerly_contacts_export, stays paused: leave it so, it is the first one once more.
+
 The warehouse is the SQLite file {warehouse}.
-Change its table customers and trigger the sync: the end of the task's log tells what was sent. Six of
-its rows are wrong on purpose; which and why is in the Parquet files in
+Change its table customers and trigger the sync: the end of the task's log tells what was sent. 'Trigger'
+also asks what to do otherwise in that run, such as a dry run. Six of its rows are wrong on purpose;
+which and why is in the Parquet files in
 {rejects}.
 
 Admin > Connections shows {connection_id}, a connection to the local Customerly: the button
@@ -82,8 +85,10 @@ def main() -> None:
 
 def _prepare(connection: str) -> None:
     FOLDER.mkdir(exist_ok=True)
-    # This Customerly knows nothing of what an earlier one was sent.
-    shutil.rmtree(STATE, ignore_errors=True)
+    # This Customerly is a new one, without what an earlier one was sent: beside an earlier export, those
+    # contacts would count as deleted.
+    for folder in (EXPORT, STATE):
+        shutil.rmtree(folder, ignore_errors=True)
     if not WAREHOUSE.exists():
         make_warehouse(WAREHOUSE, connection)
 
