@@ -66,21 +66,27 @@ class Guards(msgspec.Struct, frozen=True, kw_only=True):
         :param living: contacts of the ledger that were in the source the last time.
         :raises SyncGuardError: one is breached; the text names it with the figures.
         """
+        if breach := self.breach(counts, living):
+            raise SyncGuardError(breach)
+
+    def breach(self, counts: Counts, living: int) -> str | None:
+        """Tell which guard a plan breaches, if any, with the figures; the parameters are those of `check`."""
         if counts.rows_read < self.min_rows:
-            raise SyncGuardError(
+            return (
                 f"The source gave {counts.rows_read} rows, fewer than min_rows={self.min_rows}. Nothing was "
                 "sent. Look at the query and the table; if that is right, lower min_rows for one run."
             )
         if counts.vanished > self.max_vanished.of(living):
-            raise SyncGuardError(
+            return (
                 f"{counts.vanished} of {living} contacts are no longer in the source, more than "
                 f"max_vanished={self.max_vanished} allows. Nothing was sent. Look at the query and the "
                 "table; if that is right, raise max_vanished for one run."
             )
         most = self.max_changes
         if most and (living or not most.is_share) and counts.to_send > most.of(living):
-            raise SyncGuardError(
+            return (
                 f"{counts.to_send} rows are to be sent ({counts.new} new, {counts.changed} changed, "
                 f"{counts.again} again), more than max_changes={most} allows with {living} "
                 "contacts known. Nothing was sent. If that is right, raise max_changes for one run."
             )
+        return None

@@ -129,9 +129,12 @@ class _Run:
         for planned in islice(rows, _SAMPLE):
             what = planned.message or ", ".join(planned.changed_fields or ())
             log.info("For instance row %d is %s: %s", planned.number, planned.action, what)
+        breach = self._options.guards.breach(prepared.counts, int(prepared.ledger.living.sum()))
+        if breach:
+            log.warning("A run that sends would stop: %s", breach)
         log.info("The plan is %s/%s", self._state.location, prepared.plan)
         log.info("To do exactly that, run again with plan_path=%r and without sql or table", prepared.plan)
-        return self._result(self._write_record(prepared, "planned"), prepared)
+        return {**self._result(self._write_record(prepared, "planned"), prepared), "breach": breach}
 
     def carry_out(self, prepared: Prepared) -> dict[str, Any]:
         """Deliver the rows, remember what came of it, and fail if too many were not delivered."""

@@ -11,7 +11,14 @@ import pytest
 from sync_helpers import customers
 
 from airflow_provider_customerly.client import Client, CustomerlyUnavailable
-from airflow_provider_customerly.sync import Options, SyncRejectsError, apply_plan, limit
+from airflow_provider_customerly.sync import (
+    Guards,
+    Options,
+    SyncGuardError,
+    SyncRejectsError,
+    apply_plan,
+    limit,
+)
 from airflow_provider_customerly.sync.state import State
 
 if TYPE_CHECKING:
@@ -43,6 +50,20 @@ def test_a_plan_names_the_fields_that_change(sync: Sync) -> None:
         5,
         ["name", "attributes.plan"],
     )
+
+
+def test_a_plan_that_a_guard_is_against_can_be_looked_at(
+    sync: Sync, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = Guards(min_rows=1000)
+    planned = sync.plan(customers(30), guards=few)
+    assert (planned["outcome"], planned["new"]) == ("planned", 30)
+    assert "fewer than min_rows=1000" in planned["breach"]
+    assert planned["breach"] in caplog.text
+    with pytest.raises(SyncGuardError, match="min_rows=1000"):
+        sync.apply(planned["plan"], guards=few)
+    assert sync.writes() == 0
+    assert sync.apply(planned["plan"])["sent"] == 30
 
 
 def test_an_altered_plan_is_refused(sync: Sync) -> None:
