@@ -39,9 +39,11 @@ OUTCOMES = {
     "invalid": "not sent: the row breaks a rule of Customerly's, or it is not clear which row counts",
 }
 
-VERDICT = """\
+PROOF = """\
 'complete' means: no contact that stayed as it was is missing. Customerly's list moves while it is read, so
-each reading overlaps the one before, and contacts that both have link them into one unbroken chain.
+each reading overlaps the one before, and contacts that both have link them into one unbroken chain. A gap in
+it is read again. A crowd, more contacts with one last_update than fit on a page, is read until the count is
+right.
 """
 
 SCORED = "Scores are only of contacts that have an email and have visited: fewer than were exported."
@@ -77,7 +79,7 @@ def main() -> None:
 
         night(environment, "The first night", "nightly_export", "contacts_sync", "nightly_scores")
         tell_exports()
-        print(VERDICT)
+        print(PROOF)
         tell_syncs(*SYNCS)
         print(f"\n{SCORED}")
         tell_rejects(newest_record("customers"))
@@ -88,7 +90,7 @@ def main() -> None:
         night(environment, "The second night: nothing has changed in the warehouse", "nightly_export",
               "contacts_sync", "nightly_scores")  # fmt: skip
         tell_exports()
-        print("The users are more by the customers that the first night has sent.\n")
+        print("The users are more by the customers that the first night's sync has made.\n")
         tell_syncs(*SYNCS)
 
         change_ten(WAREHOUSE)
@@ -133,8 +135,8 @@ def tell_export(contact_type: str, manifest: dict[str, Any]) -> None:
     print(f"{len(files)} file(s), {sum(file['bytes'] for file in files):,} bytes")
     print(f"  last_update from {manifest['low']} to {manifest['high']}")
     print(f"  verdict: {proof['verdict']}" + (f" ({proof['reason']})" if proof.get("reason") else ""))
-    print(f"  proof: {proof['windows']} overlapping readings, {proof['links']} of them linked to ", end="")
-    print(f"the one before ({proof['bridges']} had to be repaired)\n")
+    print(f"  proof: {proof['windows']} overlapping readings, {proof['bridges']} gaps read again, ", end="")
+    print(f"{proof['tie_groups']} crowds counted\n")
 
 
 def tell_syncs(*syncs: str) -> None:
