@@ -33,7 +33,7 @@ def _header(seen: Observed, header: AuthHeader) -> Judgement:
     if exchange is None:
         return Judgement("not checked", "No request was left.")
     used = " (the connection's)" if seen.auth_header == header else ""
-    evidence = f"A request with it{used} was answered with {told(exchange)}."
+    evidence = f"A request with it{used} {told(exchange)}."
     if exchange.error is None:
         return Judgement("holds", evidence)
     if not isinstance(exchange.error, CustomerlyAuthError):
@@ -47,7 +47,7 @@ def unknown_token(seen: Observed) -> Judgement:
     exchange = seen.stranger
     if exchange is None:
         return Judgement("not checked", "No request was left.")
-    evidence = f"A made-up token was answered with {told(exchange)}."
+    evidence = f"A made-up token {told(exchange)}."
     error = exchange.error
     if error is None:
         return Judgement(
@@ -70,7 +70,7 @@ def unknown_contact(seen: Observed) -> Judgement:
     exchange = seen.nobody
     if exchange is None:
         return Judgement("not checked", "It was not asked for.")
-    evidence = f"An address that nobody can have was answered with {told(exchange)}."
+    evidence = f"An address that nobody can have {told(exchange)}."
     if isinstance(exchange.error, CustomerlyNotFound):
         return Judgement("holds", evidence)
     if exchange.error is not None:

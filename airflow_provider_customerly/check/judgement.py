@@ -23,15 +23,15 @@ class Judgement(NamedTuple):
 
 
 def told(exchange: Exchange) -> str:
-    """Tell in a clause what a request was answered with."""
-    return "data" if exchange.error is None else failure(exchange.error)
+    """Tell what became of a request, as the rest of a sentence about it."""
+    return "was answered with data" if exchange.error is None else failure(exchange.error)
 
 
 def failure(error: CustomerlyError) -> str:
-    """Tell in a clause what went wrong: the status and the vendor's own words, if there were any."""
+    """Tell what went wrong, as the rest of a sentence: status and vendor's words, else the client's."""
     words = [f"HTTP {error.status}"] if error.status is not None else []
     words += [f'"{error.vendor_message}"'] if error.vendor_message else []
-    return ", ".join(words) or type(error).__name__.removeprefix("Customerly")
+    return f"was answered with {', '.join(words)}" if words else f"came to nothing: {error.what}"
 
 
 def count(number: int, noun: str) -> str:

@@ -70,6 +70,14 @@ class Observed:
     """The answer to an email address that nobody can have."""
 
     @property
+    def obstacle(self) -> CustomerlyError | None:
+        """Why only what needs no token was asked for; None when the token was taken in a form of header."""
+        if any(exchange and not exchange.error for exchange in self.headers.values()):
+            return None
+        exchange = self.headers[self.auth_header]
+        return None if exchange is None else exchange.error
+
+    @property
     def pages(self) -> list[Page]:
         """The pages that were cut from the middle of nothing: those asked for in all checks."""
         return [page for page in (self.first, self.second, self.newest) if page is not None]

@@ -24,7 +24,7 @@ def envelope(seen: Observed) -> Judgement:
         return Judgement("holds", f"The first page was read: {count(len(seen.first.rows), 'contact')}.")
     if isinstance(seen.first.error, CustomerlyProtocolError):
         return Judgement("differs", str(seen.first.error))
-    return Judgement("not checked", f"The first page was answered with {failure(seen.first.error)}.")
+    return Judgement("not checked", f"The first page {failure(seen.first.error)}.")
 
 
 def page_from_0(seen: Observed) -> Judgement:
@@ -120,7 +120,7 @@ def end_is_empty(seen: Observed) -> Judgement:
     if far is None or seen.first is None or not seen.first.rows:
         return _NO_PAGE
     if far.error is not None:
-        return Judgement("differs", f"Page {FAR_PAGE} was answered with {failure(far.error)}.")
+        return Judgement("differs", f"Page {FAR_PAGE} {failure(far.error)}.")
     if not far.rows:
         return Judgement("holds", f"Page {FAR_PAGE} is an empty list.")
     if set(far.ids) & {id for page in seen.pages for id in page.ids} or len(far.rows) < seen.full:
@@ -141,7 +141,7 @@ def short_page_is_last(seen: Observed) -> Judgement:
     if seen.newest is not None and page.number == 0 and not set(seen.newest.ids) <= set(page.ids):
         return Judgement("differs", f"Before the end, {what}: the descending list has others.")
     if behind.error is not None:
-        return Judgement("not checked", f"The page behind it was answered with {failure(behind.error)}.")
+        return Judgement("not checked", f"The page behind it {failure(behind.error)}.")
     return Judgement("holds", f"At the end, {what}, and page {behind.number} is empty.")
 
 

@@ -27,16 +27,14 @@ class Report:
     checked_at: str
     version: str
     requests: int
+    obstacle: str | None
+    """Why little was checked: the token does not work, or nothing answers as the API does."""
     findings: list[Finding]
 
     @property
     def token_works(self) -> bool:
         """Tell whether the token was taken in any form of header."""
-        return any(
-            finding.verdict == "holds"
-            for finding in self.findings
-            if finding.name in ("bearer_header", "legacy_header")
-        )
+        return self.obstacle is None
 
     def verdicts(self) -> dict[str, str]:
         """Give the verdict of each finding, by its name."""
@@ -48,8 +46,10 @@ class Report:
 
     def to_text(self) -> str:
         """Give the report as lines for a terminal."""
-        verdicts = list(self.verdicts().values())
         lines = [f"{self.base_url}, {self.checked_at}, {self.requests} requests", ""]
+        if self.obstacle is not None:
+            return "\n".join([*lines, *textwrap.wrap(self.obstacle, _WIDTH), "", "The rest was not checked."])
+        verdicts = list(self.verdicts().values())
         for finding in self.findings:
             lines.append(f"{finding.verdict:12} {finding.assumption}")
             for text in (finding.evidence, f"-> {finding.consequence}"):
@@ -92,5 +92,6 @@ def run_check(
         checked_at=f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
         version=__version__,
         requests=len(wire.exchanges),
+        obstacle=None if seen.obstacle is None else str(seen.obstacle),
         findings=find(seen),
     )

@@ -90,7 +90,7 @@ class Wire:
         answer = data = error = None
         try:
             answer = session.send(request)
-            data = read_answer(answer, str(request), session.token)
+            data = read_answer(answer, request, session.token)
         except CustomerlyError as refused:
             error = refused
         seconds = time.monotonic() - started

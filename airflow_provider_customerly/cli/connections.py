@@ -19,9 +19,10 @@ def get_connection(conn_id: str) -> Connection:
     """Return a connection from the environment, a secrets backend or the database, or end the command."""
     look_into_database()
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
-    from airflow.sdk import BaseHook
+
+    from airflow_provider_customerly.hooks.lookup import find_connection
 
     try:
-        return BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        sys.exit(f"There is no connection {conn_id!r}: add it, or name another one.")
+        return find_connection(conn_id, "of type Customerly")
+    except (ValueError, AirflowNotFoundException) as error:
+        sys.exit(str(error))

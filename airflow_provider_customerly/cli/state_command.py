@@ -55,13 +55,16 @@ def reset(args: argparse.Namespace) -> None:
 
 def _location(args: argparse.Namespace) -> Location:
     look_into_database()
-    from airflow.sdk import ObjectStoragePath
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-    from airflow_provider_customerly.storage import Location
+    from airflow_provider_customerly.hooks.lookup import find_location
 
     if not args.path.strip():
         raise ValueError("PATH is blank: give the path of an export, or the state_path of a sync.")
-    return Location.of(ObjectStoragePath(args.path, conn_id=args.path_conn_id))
+    try:
+        return find_location(args.path, args.path_conn_id)
+    except AirflowNotFoundException as error:
+        raise ValueError(str(error)) from None
 
 
 def _is_confirmed(what: str) -> bool:

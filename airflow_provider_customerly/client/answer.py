@@ -26,11 +26,13 @@ from airflow_provider_customerly.client.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_customerly.client.session import Answer
+    from airflow_provider_customerly.client.session import Answer, Request
 
 _ABSENT = msgspec.Raw(b"")
 _NO_ERROR = (b"", b"null", b"false", b"0", b'""', b"[]", b"{}")
 _NOBODY = re.compile(r"\b(?:user|lead|contact)\b.*\b(?:doesn.t|does not) exist\b", re.IGNORECASE | re.DOTALL)
+
+_WRONG_PATH = "Check the path of the connection's host: the API is at https://api.customerly.io/v1."
 
 
 class _Envelope(msgspec.Struct):
@@ -41,10 +43,10 @@ class _Envelope(msgspec.Struct):
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
-def read_answer(answer: Answer, request: str, token: str) -> msgspec.Raw:
+def read_answer(answer: Answer, request: Request, token: str) -> msgspec.Raw:
     """Return the JSON text under ``data`` of a good answer, or raise what the answer means.
 
-    :param request: names the request in the error.
+    :param request: what was asked for.
     :param token: taken out of the vendor's words, should they repeat it.
     """
     try:
@@ -60,21 +62,25 @@ def read_answer(answer: Answer, request: str, token: str) -> msgspec.Raw:
         if envelope.data:
             return envelope.data
         raise CustomerlyProtocolError(
-            f"the answer is not JSON with data ({_looks_like(answer)})", request=request, status=answer.status
+            f"the answer is not JSON with data ({_looks_like(answer)})",
+            request=str(request),
+            status=answer.status,
         )
     message = _vendor_message(envelope.error).replace(token, "<token>") if has_error else None
     is_api = has_error or bool(envelope.data)
     raise _meaning(answer, request, message, is_api=is_api)
 
 
-def _meaning(answer: Answer, request: str, message: str | None, *, is_api: bool) -> CustomerlyError:
+def _meaning(answer: Answer, request: Request, message: str | None, *, is_api: bool) -> CustomerlyError:
     status = answer.status
     kind, what, advice = _classify(status, message, is_api=is_api)
+    if kind is CustomerlyNotFound and status == 404 and not request.names_something:
+        advice = _WRONG_PATH
     if not is_api and status in (401, 403, 404):
         what += f", and not by the API ({_looks_like(answer)})"
     return kind(
         what,
-        request=request,
+        request=str(request),
         status=status,
         vendor_message=message,
         advice=advice,
@@ -94,11 +100,7 @@ def _classify(
     if status == 404 and is_api:
         return CustomerlyNotFound, "not found", None
     if status == 404:
-        return (
-            CustomerlyRequestError,
-            "the path was refused",
-            "Check the host of the connection: is it the API's?",
-        )
+        return CustomerlyRequestError, "the path was refused", _WRONG_PATH
     if 300 <= status < 400:
         return (
             CustomerlyRequestError,

@@ -108,7 +108,7 @@ class Call(Generic[T]):
         self._tries += 1
         try:
             answer = self._session.send(self._request)
-            return self._read_data(read_answer(answer, str(self._request), self._session.token))
+            return self._read_data(read_answer(answer, self._request, self._session.token))
         except CustomerlyError as error:
             distress = is_transient(error)
             if distress:

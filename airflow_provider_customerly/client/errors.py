@@ -38,6 +38,7 @@ class CustomerlyError(Exception):
         advice: str | None = None,
         retry_after: float | None = None,
     ) -> None:
+        self.what = what
         self.request = request
         self.status = status
         self.vendor_message = None if vendor_message is None else redact(vendor_message)

@@ -49,6 +49,11 @@ class Request:
     body: bytes | None = field(default=None, repr=False)
     page: int | None = None
 
+    @property
+    def names_something(self) -> bool:
+        """Tell whether it is about something that may not exist, as a contact; lists and upserts are not."""
+        return self.method != ("POST" if self.path in ("/users", "/leads") else "GET")
+
     def __str__(self) -> str:
         return f"{self.method} {self.path}" + ("" if self.page is None else f" page={self.page}")
 

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from airflow_provider_customerly.hooks.wording import wanted
+
 DEFAULT_BASE_URL = "https://api.customerly.io/v1"
 _DEFAULT_PATH = "v1"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -58,9 +60,9 @@ def read_extra(connection: ConnectionFields) -> Extra:
     try:
         return msgspec.convert(stated, Extra, strict=False)
     except msgspec.ValidationError as error:
-        problem, _, field = str(error).partition(" - at `$.")
+        name = str(error).partition(" - at `$.")[2].rstrip("`")
         raise ValueError(
-            f"Connection {connection.conn_id!r}: extra field {field.rstrip('`')!r}: {problem}. "
+            f"Connection {connection.conn_id!r}: extra field {name!r} must be {wanted(Extra, name)}. "
             "Correct it, or remove it to use the default."
         ) from None
 

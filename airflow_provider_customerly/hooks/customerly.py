@@ -12,12 +12,14 @@ from airflow.sdk.log import mask_secret
 
 from airflow_provider_customerly.client import Client, ContactType, CustomerlyError
 from airflow_provider_customerly.hooks.connection import client_arguments, read_extra, unknown_extra
+from airflow_provider_customerly.hooks.lookup import find_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
     import pyarrow as pa
+    from airflow.sdk import Connection
 
 _TEST_RETRY_BUDGET = 5.0  # seconds: somebody waits in front of the form
 
@@ -57,8 +59,9 @@ class CustomerlyHook(BaseHook):
     def client(self) -> Client:
         """The client, made from the connection at first use.
 
-        :raises ValueError: the connection has no token, or a field that cannot be meant; the text names it.
-        :raises AirflowNotFoundException: there is no such connection.
+        :raises ValueError: there is no such connection, it has no token, or a field that cannot be meant; the
+            text names it.
+        :raises AirflowNotFoundException: it was not found, and a secrets backend failed that may have it.
         """
         return self._make_client(page_size=self.page_size, max_concurrency=self.max_concurrency)
 
@@ -69,7 +72,7 @@ class CustomerlyHook(BaseHook):
     @cached_property
     def hash_secret(self) -> str | None:
         """The connection's ``hash_secret``, masked in logs; None when it has none."""
-        secret = read_extra(self.get_connection(self.customerly_conn_id)).hash_secret
+        secret = read_extra(self._find_connection()).hash_secret
         if secret:
             mask_secret(secret)
         return secret
@@ -115,8 +118,11 @@ class CustomerlyHook(BaseHook):
         frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
         return frame
 
+    def _find_connection(self) -> Connection:
+        return find_connection(self.customerly_conn_id, f"of type {self.hook_name}")
+
     def _make_client(self, **overrides: Any) -> Client:
-        connection = self.get_connection(self.customerly_conn_id)
+        connection = self._find_connection()
         arguments = client_arguments(connection)
         mask_secret(arguments["token"])
         if misspelt := unknown_extra(connection):

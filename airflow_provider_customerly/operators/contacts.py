@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from airflow.sdk import ObjectStoragePath
 from msgspec import Meta
 
 from airflow_provider_customerly.contacts import (
@@ -15,8 +14,8 @@ from airflow_provider_customerly.contacts import (
     tag_contacts,
 )
 from airflow_provider_customerly.hooks.failures import fail_at_once
+from airflow_provider_customerly.hooks.lookup import find_location
 from airflow_provider_customerly.operators.named_contacts import NamedContactsOperator
-from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.transfers.checking import checked
 from airflow_provider_customerly.transfers.context import leave_result, name_of_task_instance, tell_outlets
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
+
+    from airflow_provider_customerly.storage import Location
 
 
 class DeleteArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,12 +55,9 @@ class TagArguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EXPECTED = {
-    "contact_type": "must be users or leads, or for an erasure both",
-    "max_deletions": "must be a whole number, 0 or more",
     "record_path": "must not be blank; if it is a template, check the variable it is rendered from",
     "tag": "must not be blank; if it is a template, check the variable it is rendered from",
-    "batch_size": "must be a whole number from 1 to 100",
-    "max_concurrency": "must be a whole number from 1 to 64",
+    "look_only": "(dry_run) must be true or false",
 }
 
 
@@ -86,7 +84,8 @@ class CustomerlyDeleteContactsOperator(NamedContactsOperator):
     :param customerly_conn_id: connection of type ``customerly``.
     :param max_deletions: fail, and delete nothing, when there are more contacts.
     :param dry_run: look each contact up and delete none; the result counts them as ``found``. No record is
-        written.
+        written. In Airflow's rendered templates it is ``look_only``, for an operator has a method named
+        ``dry_run``.
     :param record_path: folder or bucket for the records, anything ``ObjectStoragePath`` takes; no record by
         default. A record has the outcome of each contact by its position, and its hash if the connection has
         a ``hash_secret``.
@@ -156,7 +155,7 @@ class CustomerlyDeleteContactsOperator(NamedContactsOperator):
     def _record_location(self, arguments: DeleteArguments) -> Location | None:
         if arguments.record_path is None:
             return None
-        return Location.of(ObjectStoragePath(arguments.record_path, conn_id=arguments.record_conn_id))
+        return find_location(arguments.record_path, arguments.record_conn_id)
 
 
 class CustomerlyTagContactsOperator(NamedContactsOperator):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from airflow_provider_customerly.hooks.wording import wanted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -16,7 +18,7 @@ def checked(kind: type[T], expected: Mapping[str, str], operator: object) -> T:
     """Return the arguments of an operator with their types.
 
     :param kind: has a field for each argument, which is the operator's attribute of that name.
-    :param expected: argument to what it must be, where msgspec's own words do not say enough.
+    :param expected: argument to what it must be, where its type does not say enough.
     :raises ValueError: one of them cannot be meant; the text names it, what it was and what it must be.
     """
     arguments = {name: getattr(operator, name) for name in kind.__struct_fields__}
@@ -25,5 +27,6 @@ def checked(kind: type[T], expected: Mapping[str, str], operator: object) -> T:
     except msgspec.ValidationError as error:
         problem, _, where = str(error).partition(" - at `$.")
         name = where.split("[")[0].split(".")[0].rstrip("`")
-        wanted = expected.get(name, f"is not usable: {problem}")
-        raise ValueError(f"{name} {wanted}. It is {arguments[name]!r}.") from None
+        words = wanted(kind, name)
+        must_be = expected.get(name) or (f"must be {words}" if words else f"is not usable: {problem}")
+        raise ValueError(f"{name} {must_be}. It is {arguments[name]!r}.") from None

@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from airflow.sdk import BaseOperator, ObjectStoragePath
+from airflow.sdk import BaseOperator
 from msgspec import Meta
 
 from airflow_provider_customerly.export.streams import Stream, export_stream
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
 from airflow_provider_customerly.hooks.failures import fail_at_once
-from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.hooks.lookup import find_location
 from airflow_provider_customerly.transfers.checking import checked
 from airflow_provider_customerly.transfers.context import name_of_task_instance, tell_outlets
 from airflow_provider_customerly.transfers.export_arguments import EXPECTED
@@ -97,7 +97,7 @@ class CustomerlyStreamToParquetOperator(BaseOperator):
             with self.hook.client as client:
                 result = export_stream(
                     client,
-                    Location.of(ObjectStoragePath(arguments.path, conn_id=arguments.path_conn_id)),
+                    find_location(arguments.path, arguments.path_conn_id),
                     arguments.stream,
                     snapshot_date=arguments.snapshot_date,
                     min_rows=arguments.min_rows,

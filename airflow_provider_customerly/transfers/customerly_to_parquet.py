@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, ObjectStoragePath
+from airflow.sdk import BaseOperator
 
 from airflow_provider_customerly.export import export_contacts
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
 from airflow_provider_customerly.hooks.failures import fail_at_once
-from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.hooks.lookup import find_location
 from airflow_provider_customerly.transfers.checking import checked
 from airflow_provider_customerly.transfers.context import name_of_task_instance, tell_outlets
 from airflow_provider_customerly.transfers.export_arguments import EXPECTED, ExportArguments
@@ -176,7 +176,7 @@ class CustomerlyToParquetOperator(BaseOperator):
             with self.hook.client as client:
                 result = export_contacts(
                     client,
-                    Location.of(ObjectStoragePath(arguments.path, conn_id=arguments.path_conn_id)),
+                    find_location(arguments.path, arguments.path_conn_id),
                     arguments.contact_type,
                     hash_salt=self._hash_secret() if arguments.hash_columns else None,
                     owner=name_of_task_instance(context),

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.providers.common.sql.hooks.sql import DbApiHook
-from airflow.sdk import BaseHook
 from sqlparse.lexer import tokenize
 from sqlparse.tokens import DDL, DML, Comment, Punctuation, Whitespace
 
+from airflow_provider_customerly.hooks.lookup import find_connection
 from airflow_provider_customerly.transfers.sql_names import check_table_name, quoted
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class SqlSource:
     def hook(self) -> DbApiHook:
         """The hook of the connection.
 
-        :raises ValueError: the connection's type has no hook that is installed and speaks SQL.
+        :raises ValueError: there is no such connection, or its type has no installed hook that speaks SQL.
         """
         return sql_hook(self.sql_conn_id)
 
@@ -114,9 +114,9 @@ class SqlSource:
 def sql_hook(conn_id: str) -> DbApiHook:
     """Give the hook of a connection to a database.
 
-    :raises ValueError: the connection's type has no hook that is installed and speaks SQL.
+    :raises ValueError: there is no such connection, or its type has no installed hook that speaks SQL.
     """
-    connection = BaseHook.get_connection(conn_id)
+    connection = find_connection(conn_id, "to the database")
     of_type = f"Connection {conn_id!r} is of type {connection.conn_type!r}"
     try:
         hook = connection.get_hook()  # type: ignore[no-untyped-call]

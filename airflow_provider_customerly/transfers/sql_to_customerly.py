@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, ObjectStoragePath
+from airflow.sdk import BaseOperator
 
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
 from airflow_provider_customerly.hooks.failures import fail_at_once
-from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.hooks.lookup import find_location
 from airflow_provider_customerly.sync import SyncRejectsError, apply_plan, plan_contacts, sync_contacts
 from airflow_provider_customerly.transfers.checking import checked
 from airflow_provider_customerly.transfers.context import leave_result, name_of_task_instance, tell_outlets
@@ -70,7 +70,8 @@ class SqlToCustomerlyOperator(BaseOperator):
     :param full_resync: send rows that have not changed, too.
     :param keep_days: remove rejects, plans and run records that are older, but for those that the next run
         needs; by default all are kept.
-    :param dry_run: plan and stop; the result's ``plan`` can be applied later by ``plan_path``.
+    :param dry_run: plan and stop; the result's ``plan`` can be applied later by ``plan_path``. In Airflow's
+        rendered templates it is ``plan_only``, for an operator has a method named ``dry_run``.
     :param plan_path: a plan to apply exactly as it is, instead of reading rows.
     :param log_table: also insert the run's record into this table of the warehouse, and its rejects into
         ``<log_table>_rejects``; both are made when they are missing.
@@ -193,7 +194,7 @@ class SqlToCustomerlyOperator(BaseOperator):
     def _sync(self, arguments: SyncArguments, owner: str) -> dict[str, Any]:
         options = arguments.options()
         options.check()
-        state = Location.of(ObjectStoragePath(arguments.state_path, conn_id=arguments.state_conn_id))
+        state = find_location(arguments.state_path, arguments.state_conn_id)
         name = arguments.sync_name or f"{self.dag_id}.{self.task_id}"
         report = self._report(arguments)
         with self.hook.client as client:

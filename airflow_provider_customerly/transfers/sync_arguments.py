@@ -83,11 +83,9 @@ class SyncArguments(msgspec.Struct, frozen=True, kw_only=True):
 
 EXPECTED = {
     "state_path": "must not be blank; if it is a template, check the variable it is rendered from",
-    "chunk_size": "must be a whole number, 1 or more",
-    "batch_size": "must be a whole number from 1 to 100",
-    "max_concurrency": "must be a whole number from 1 to 64",
-    "min_rows": "must be a whole number, 0 or more",
     "keep_days": "must be a number of days, 0 or more, or None to keep all",
     "field_mapping": "must be a dictionary of column to field, such as {'email_address': 'email'}",
     "tags": "must be a list of texts",
+    "parameters": "must be a list or a dictionary of values, or None",
+    "plan_only": "(dry_run) must be true or false",
 }

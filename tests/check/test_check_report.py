@@ -68,7 +68,12 @@ def test_an_unknown_token(emulator: Emulator) -> None:
     assert "page_size" in verdicts
     assert {verdicts[name] for name in ("page_size", "utc", "key", "unknown_contact")} == {"not checked"}
     assert report.requests == emulator.stats()["requests"] == 3
-    assert "Create a new access token" in report.to_text()
+    first_line, *lines = report.to_text().splitlines()
+    assert first_line.startswith(emulator.url)
+    assert " ".join(filter(None, lines)) == f"{report.obstacle} The rest was not checked."
+    assert 'HTTP 500, "Access token not found.")' in report.obstacle
+    assert "Create a new access token" in report.obstacle
+    assert len(report.to_dict()["findings"]) == len(verdicts) > 20
 
 
 @pytest.mark.parametrize("header", ["bearer", "legacy"])
@@ -105,12 +110,24 @@ def test_nobody_listens() -> None:
         report = run_check("tok", f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
     assert report.requests == 2
     assert set(report.verdicts().values()) == {"not checked"}
+    text = " ".join(report.to_text().split())
+    assert "GET /users/list page=0: the connection failed (Connection refused). Try again later" in text
+    assert text.endswith("The rest was not checked.")
+    assert "came to nothing: the connection failed (Connection refused)." in json.dumps(report.to_dict())
 
 
 def test_a_page_that_is_not_the_api(emulator: Emulator) -> None:
     report = run_check(emulator.token, emulator.origin + "/elsewhere")
     assert not report.token_works
     assert report.verdicts()["list_shape"] == "not checked"
+    assert "Check the path of the connection's host" in " ".join(report.to_text().split())
+
+
+@pytest.mark.parametrize(("choices", "told"), [(Choices(), False), (Choices(first_page=1), True)])
+def test_only_what_differs_is_to_be_reported(choices: Choices, told: bool) -> None:
+    with Emulator(users=130, leads=0, choices=choices) as emulator:
+        text = run_check(emulator.token, emulator.url).to_text()
+    assert ("to be reported" in text) is told
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,9 @@ def test_check_of_a_token_that_does_not_work(
     monkeypatch.setenv(CONNECTION, json.dumps(fields))
     assert ended_with("check") == 1
     shown = capsys.readouterr()
-    assert "Create a new access token" in shown.out
+    assert "Create a new access token" in " ".join(shown.out.split())
     assert "unknown extra fields: page_siz" in shown.err
+    assert "to be reported" not in shown.out
     assert "tok-revoked" not in shown.out + shown.err
 
 
@@ -108,8 +109,19 @@ def test_check_of_a_connection_that_cannot_work(
     assert said in ended_with("check")
 
 
-def test_check_of_a_connection_that_does_not_exist() -> None:
-    assert "There is no connection 'nowhere'" in ended_with("check", "nowhere")
+NOWHERE = [("check", "nowhere"), ("state", "show", "s3://nowhere@bucket/crm")]
+
+
+@pytest.mark.parametrize("command", NOWHERE)
+def test_a_connection_that_does_not_exist(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "without a database")
+    assert "There is no connection 'nowhere': add one" in ended_with(*command)
+
+
+@pytest.mark.parametrize("command", NOWHERE)
+def test_a_connection_that_may_be_in_a_database_that_fails(command: tuple[str, ...]) -> None:
+    told = "Connection 'nowhere' was not found, but MetastoreBackend failed"
+    assert told in ended_with(*command)
 
 
 def test_state(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ from airflow_provider_customerly.client import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TOKEN = "s3cr3t-t0ken"
@@ -123,6 +123,30 @@ def test_answer_means(status: int, body: object, kind: type[CustomerlyError]) ->
     if kind is not CustomerlyProtocolError:
         assert failure.status == status
         assert f"HTTP {status}" in str(failure)
+
+
+NOT_FOUND = Reply(404, {"error": {"message": "", "code": 404}})
+
+
+@pytest.mark.parametrize(
+    ("ask", "advice"),
+    [
+        (lambda client: client.check(), "Check the path of the connection's host"),
+        (lambda client: client.list_tags(), "Check the path of the connection's host"),
+        (lambda client: client.upsert_contacts("leads", [{}]), "Check the path of the connection's host"),
+        (lambda client: client.get_contact("users", email="a@x.test"), "Check the email or the id"),
+        (lambda client: client.delete_contact("leads", email="a@x.test"), "Check the email or the id"),
+        (lambda client: client.unsubscribe_user(7), "Check the email or the id"),
+        (lambda client: client.tag("vip", users=[{"user_id": 7}]), "Check the email or the id"),
+    ],
+)
+def test_not_found_is_told_as_a_missing_contact_only_where_one_is_named(
+    ask: Callable[[Client], object], advice: str
+) -> None:
+    with ScriptedServer(NOT_FOUND) as server, Client(TOKEN, server.url) as client:
+        with pytest.raises(CustomerlyNotFound, match=advice) as caught:
+            ask(client)
+        assert ("https://api.customerly.io/v1" in str(caught.value)) is ("path" in advice)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,9 @@ def test_check_of_a_connection_in_airflows_database(airflow: Airflow, emulator: 
     )
     assert emulator.token not in checked.stdout
     assert "@" not in checked.stdout
+    missed = run(airflow, "check", "nowhere")
+    assert missed.returncode == 1
+    assert "There is no connection 'nowhere': add one of type Customerly" in f"{missed.stdout}{missed.stderr}"
 
 
 def test_state_of_an_export(airflow: Airflow, emulator: Emulator, tmp_path: Path) -> None:

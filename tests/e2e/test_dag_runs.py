@@ -59,6 +59,16 @@ def test_unknown_token_fails_at_once_and_is_shown_nowhere(
     assert airflow.places_with(token, output, tmp_path / "contacts") == []
 
 
+def test_a_connection_that_does_not_exist_fails_at_once(airflow: Airflow) -> None:
+    run = airflow.run("dags", "test", "customerly_contacts_export")
+    assert airflow.states("customerly_contacts_export") == [
+        ("export_leads", "failed", 1),
+        ("export_users", "failed", 1),
+    ]
+    assert "There is no connection 'customerly_default': add one of type Customerly, or set" in run.stdout
+    assert "AIRFLOW_CONN_CUSTOMERLY_DEFAULT" in run.stdout
+
+
 def test_outage_fails_within_its_budget_and_yesterdays_export_can_still_be_read(
     airflow: Airflow, emulator: Emulator, tmp_path: Path
 ) -> None:

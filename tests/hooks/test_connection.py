@@ -158,6 +158,24 @@ def test_bad_fields_name_the_connection_and_quote_no_secret(fields: dict[str, An
     assert "tok-123" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ({"page_size": 500}, "'page_size' must be a whole number from 20 to 100."),
+        ({"page_size": "many"}, "'page_size' must be a whole number from 20 to 100."),
+        ({"timeout": 0}, "'timeout' must be a number from 1 to 600."),
+        ({"requests_per_second": 0}, "'requests_per_second' must be a number from 0.01 to 1000."),
+        ({"auth_header": "Basic"}, "'auth_header' must be bearer or legacy."),
+        ({"allow_insecure_http": "perhaps"}, "'allow_insecure_http' must be true or false."),
+        ({"hash_secret": ["hunter2"]}, "'hash_secret' must be text."),
+    ],
+)
+def test_bad_extra_says_what_is_right(extra: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=f"'crm': extra field {told} Correct it") as error:
+        client_arguments(from_fields(extra=extra))
+    assert "hunter2" not in str(error.value)
+
+
 def test_misspelt_fields_are_found() -> None:
     connection = from_fields(extra={"page_sise": 5, "timeout": 5, "hash_secret": "s"})
     assert unknown_extra(connection) == ["page_sise"]

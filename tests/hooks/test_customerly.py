@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import BaseHook
 from structlog.testing import capture_logs
 
@@ -42,7 +42,9 @@ def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_nothing_is_looked_up_before_it_is_needed() -> None:
     hook = CustomerlyHook("there_is_no_such_connection")
-    with pytest.raises(AirflowNotFoundException, match="there_is_no_such_connection"):
+    with pytest.raises(
+        ValueError, match="no connection 'there_is_no_such_connection': add one of type Customerly"
+    ):
         _ = hook.client
 
 

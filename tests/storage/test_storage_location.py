@@ -16,6 +16,20 @@ def test_a_blank_path_is_refused(path: str) -> None:
         Location.of(path)
 
 
+@pytest.mark.parametrize("path", ["s3://my_aws_connection@bucket/crm", "S3A://my_aws_connection@bucket"])
+def test_text_that_names_an_airflow_connection_is_refused(path: str) -> None:
+    told = r"names the Airflow connection 'my_aws_connection'.*ObjectStoragePath\(path\), from airflow.sdk"
+    with pytest.raises(ValueError, match=told):
+        Location.of(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/data/ada@home/crm", "file:///data/ada@home", "memory://ada@home/crm", "s3://bucket/ada@home"]
+)
+def test_an_at_sign_elsewhere_is_part_of_the_path(s3_server: S3Server, path: str) -> None:
+    assert "ada@home" in Location.of(path).root
+
+
 def test_files_come_back_under_relative_names(location: Location) -> None:
     assert location.list() == {}
     with closing(location.create("a/b=1/one.parquet")) as sink:

@@ -101,7 +101,10 @@ def test_pages_that_repeat_are_no_end_of_a_list(emulator: Emulator, tmp_path: Pa
 def test_the_operator_exports_and_tells_what_is_wrong(emulator: Emulator, tmp_path: Path) -> None:
     assert operator(tmp_path, stream="accounts").execute({})["rows"] == len(ACCOUNTS)
     for arguments, told in (
-        ({"stream": "events"}, "stream is not usable"),
+        (
+            {"stream": "events"},
+            "stream must be tags, accounts, knowledge_collections or knowledge_articles. It is",
+        ),
         ({"stream": "tags", "path": " "}, "path must not be blank"),
         ({"stream": "tags", "snapshot_date": "yesterday"}, "snapshot_date must be a day"),
         ({"stream": "tags", "max_shrink": 2}, "max_shrink must be a share"),

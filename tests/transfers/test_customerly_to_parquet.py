@@ -213,10 +213,13 @@ def test_outage_is_left_to_airflows_retries(connect: Connect, tmp_path: Path) ->
 BAD_ARGUMENTS = [
     ({"path": ""}, "path must not be blank"),
     ({"path": " \n"}, "path must not be blank"),
-    ({"path": "nosuchscheme://bucket/crm"}, "nosuchscheme"),
+    ({"path": "nosuchscheme://bucket/crm"}, "Nothing that is installed opens nosuchscheme:// paths"),
+    ({"path": "s3://nowhere@bucket/crm"}, "There is no connection 'nowhere'"),
+    ({"path": "s3://bucket/crm", "path_conn_id": "nowhere"}, "There is no connection 'nowhere'"),
+    ({"customerly_conn_id": "nowhere"}, "no connection 'nowhere': add one of type Customerly"),
     ({"path": "/proc/no/such/place"}, "Cannot write to /proc/no/such/place"),
-    ({"contact_type": "companies"}, "contact_type"),
-    ({"mode": "delta"}, "mode"),
+    ({"contact_type": "companies"}, "contact_type must be users or leads. It is 'companies'."),
+    ({"mode": "full"}, "mode must be snapshot or incremental. It is 'full'."),
     ({"lookback": "ten minutes"}, "lookback must be a duration"),
     ({"lookback": "-PT1M"}, "lookback must be a duration"),
     ({"full_refresh_every": "weekly"}, "full_refresh_every must be a duration"),
@@ -232,23 +235,23 @@ BAD_ARGUMENTS = [
     ({"snapshot_date": "2026-02-30"}, "snapshot_date must be a day"),
     ({"snapshot_date": ""}, "snapshot_date must be a day"),
     ({"columns": ["crmhero_user_id", "e-mail"]}, "e-mail"),
-    ({"columns": "email"}, "columns"),
+    ({"columns": "email"}, "columns must be a list of columns, or None for all"),
     ({"attributes": {"plan": "text"}}, "plan"),
-    ({"attributes": ["plan"]}, "attributes"),
+    ({"attributes": ["plan"]}, "attributes must be a dictionary"),
     ({"attributes": {"email": "string"}}, "email"),
     ({"drop_columns": ["e-mail"]}, "e-mail"),
     ({"hash_columns": ["e-mail"]}, "hash_columns"),
     ({"hash_columns": ["email"]}, "hash_secret"),
-    ({"min_rows": -1}, "min_rows"),
-    ({"min_rows": "many"}, "min_rows"),
+    ({"min_rows": -1}, "min_rows must be a whole number, 0 or more. It is -1."),
+    ({"min_rows": "5,000"}, "min_rows must be a whole number, 0 or more. It is '5,000'."),
     ({"max_shrink": 1.5}, "max_shrink must be a share"),
     ({"max_shrink": "half"}, "max_shrink must be a share"),
-    ({"on_unproven": "ignore"}, "on_unproven"),
+    ({"on_unproven": "ignore"}, "on_unproven must be fail or warn. It is 'ignore'."),
     ({"page_size": 10}, "page_size"),
     ({"page_size": 101}, "page_size"),
     ({"max_concurrency": 0}, "max_concurrency"),
-    ({"compression": "rar"}, "compression"),
-    ({"row_group_size": 0}, "row_group_size"),
+    ({"compression": "rar"}, "compression must be zstd, snappy, gzip, lz4 or none. It is 'rar'."),
+    ({"row_group_size": 0}, "row_group_size must be a whole number, 1 or more"),
 ]
 
 
@@ -269,7 +272,7 @@ BAD_CONNECTIONS = [
     ({"host": "http://crm.example"}, "allow_insecure_http"),
     ({"extra": {"page_size": 1000}}, "extra field 'page_size'"),
     ({"extra": {"timeout": "soon"}}, "extra field 'timeout'"),
-    ({"extra": {"auth_header": "basic"}}, "extra field 'auth_header'"),
+    ({"extra": {"auth_header": "basic"}}, "extra field 'auth_header' must be bearer or legacy"),
 ]
 
 
@@ -281,6 +284,14 @@ def test_bad_connection_fails_at_once_and_names_itself(
     with pytest.raises(AirflowFailException, match=f"'customerly_default'.*{told}"):
         operator(tmp_path).execute({})
     assert emulator.stats()["requests"] == 0
+
+
+def test_a_wrong_path_of_the_host_is_told_as_such(
+    connect: Connect, emulator: Emulator, tmp_path: Path
+) -> None:
+    connect(host=f"{emulator.origin}/nothing")
+    with pytest.raises(AirflowFailException, match="Check the path of the connection's host"):
+        operator(tmp_path).execute({})
 
 
 def test_constructor_only_assigns() -> None:

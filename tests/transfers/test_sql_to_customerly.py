@@ -254,9 +254,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"state_path": "/proc/nowhere"}, "Cannot write to"),
     ({"sync_name": "../elsewhere"}, "sync_name must be"),
     ({"batch_size": 101}, "batch_size must be a whole number from 1 to 100. It is 101"),
-    ({"chunk_size": 0}, "chunk_size must be"),
-    ({"contact_type": "people"}, "contact_type"),
-    ({"on_vanished": "forget"}, "on_vanished"),
+    ({"chunk_size": 0}, "chunk_size must be a whole number, 1 or more. It is 0."),
+    ({"contact_type": "people"}, "contact_type must be users or leads. It is 'people'."),
+    ({"on_vanished": "forget"}, "on_vanished must be keep, untag, unsubscribe or delete. It is"),
     ({"on_vanished": "untag"}, "name them in tags"),
     ({"on_vanished": "unsubscribe", "contact_type": "leads"}, "users only"),
     ({"max_rejects": "many"}, "max_rejects must be a number of rows"),
@@ -268,6 +268,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"field_mapping": {"email": None}}, "No column is mapped to email"),
     ({"timezone": "Mars/Olympus"}, "Mars/Olympus"),
     ({"sql_conn_id": "customerly_default"}, "does not speak SQL"),
+    (
+        {"sql_conn_id": "nowhere"},
+        "no connection 'nowhere': add one to the database, or set AIRFLOW_CONN_NOWHERE",
+    ),
+    ({"sql_conn_id": "nowhere", "log_table": "log"}, "no connection 'nowhere': add one to the database"),
+    ({"customerly_conn_id": "nowhere"}, "no connection 'nowhere': add one of type Customerly"),
+    ({"state_path": "s3://bucket/x", "state_conn_id": "nowhere"}, "no connection 'nowhere'"),
+    ({"state_path": "gs://bucket/x"}, "install the provider of that object store"),
+    ({"dry_run": "perhaps"}, r"\(dry_run\) must be true or false"),
 ]
 
 
