@@ -6,8 +6,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_customerly.client import CONTACT_TYPES, CustomerlyNotFound
-from airflow_provider_customerly.contacts.errors import RefusedError
+from airflow_provider_customerly.client import CONTACT_TYPES, CustomerlyError, CustomerlyNotFound
+from airflow_provider_customerly.contacts.errors import RefusedError, UnfinishedError
 from airflow_provider_customerly.contacts.positions import Positions
 from airflow_provider_customerly.contacts.progress import Progress, until
 from airflow_provider_customerly.sync.answer import Verdict
@@ -49,7 +49,8 @@ def tag_contacts(
     :raises ValueError: an argument is wrong; nothing was sent.
     :raises CustomerlyError: the API failed. Sending all again is harmless.
     :raises StoppedError: `stop` was set.
-    :raises RefusedError: all others were sent, and some contacts were refused.
+    :raises UnfinishedError: all others were sent, and some contacts were refused; `RefusedError` if trying
+        again is no use.
     """
     check_tags([tag])
     if contact_type not in CONTACT_TYPES:
@@ -79,8 +80,10 @@ class _Tagging:
         self._requests = client.requests_sent
         self._begun = time.monotonic()
         self._gone: set[int] = set()
+        self._may_pass: set[int] = set()
         self._answered = 0
         self._refused = Positions()
+        self._is_worth_another_try = False
 
     def run(self, batch_size: int, max_concurrency: int, stop: threading.Event | None) -> None:
         deliver_by(
@@ -115,7 +118,8 @@ class _Tagging:
             self._refused.total,
         )
         if self._refused.total:
-            raise RefusedError(
+            kind = UnfinishedError if self._is_worth_another_try else RefusedError
+            raise kind(
                 f"{self._refused.total} of {len(self._named)} contacts were refused: {self._refused}. The "
                 f"other {self._answered} were sent. The positions are those in the source. Look these "
                 "contacts up in Customerly, or leave them out of the source.",
@@ -131,6 +135,10 @@ class _Tagging:
             if not self._is_off or len(group) > 1 or not may_be_a_rows_fault(failure):
                 raise
             self._gone.add(group[0].number)
+        except CustomerlyError as failure:
+            if len(group) == 1 and not failure.permanent:
+                self._may_pass.add(group[0].number)
+            raise
         return Verdict(group, [], [])
 
     def _settle(self, settled: list[Settled]) -> None:
@@ -139,4 +147,5 @@ class _Tagging:
                 self._answered += 1
             else:
                 self._refused.add(problem.message, row.number)
+                self._is_worth_another_try |= row.number in self._may_pass
         self._progress.tell(self._answered, self._refused.total)

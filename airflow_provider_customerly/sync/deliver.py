@@ -56,11 +56,12 @@ def deliver(
 
     A row that stood alone in a request that failed, or that no answer explains, is refused only once another
     row has passed after it: until then the host, the rights of the token or an outage may be to blame. So it
-    is held, and settled together with the next row that is accepted, in whatever thread. When 20 rows are
-    held, or the rows are used up, the row that was accepted last is sent once more to find out; if it fails
-    too, the failure is raised and no held row is settled. Where none was accepted yet, 20 held rows raise;
-    fewer are refused at the end, unless the failure looks like an outage or the API does not answer a plain
-    question either.
+    is held, and settled together with the next row that is accepted, in whatever thread. Instead of being
+    refused then, a row at which the server itself failed is sent alone once more: that may have been an
+    outage which is over now. When 20 rows are held, or the rows are used up, the row that was accepted last
+    is sent again to find out; if it fails too, the failure is raised and no held row is settled. Where none
+    was accepted yet, 20 held rows raise; fewer are refused at the end, unless the failure looks like an
+    outage or the API does not answer a plain question either.
 
     :param rows: taken lazily, a batch at a time, by the calling thread.
     :param settle: called with what one answer settled, by the thread that got the answer, before it sends
@@ -126,6 +127,7 @@ class _Delivery:
         self._lock = threading.Lock()
         # The rest is guarded by the lock.
         self._held: list[_Held] = []
+        self._sent_twice: set[bytes] = set()
         self._witness: Outgoing | None = None
         self._failure: BaseException | None = None
         self._is_closed = False
@@ -142,7 +144,8 @@ class _Delivery:
                     self._wait_for(under_way)
                     if self._failure is not None:
                         raise self._failure
-                    self._settle_held()
+                    while groups := self._settle_held():
+                        self._work_off(groups)
                 except BaseException:
                     self._stopping.set()
                     self._wait_for(under_way)
@@ -162,27 +165,27 @@ class _Delivery:
     def _deliver(self, batch: list[Outgoing]) -> None:
         """Deliver a batch; failures are kept for the calling thread."""
         try:
-            groups = [batch]
-            while groups and not self._stopping.is_set():
-                groups.extend(reversed(self._send(groups.pop())))
+            self._work_off([batch])
         except BaseException as failure:
             with self._lock:
                 self._failure = failure if self._failure is None else self._failure
             self._stopping.set()
 
+    def _work_off(self, groups: list[list[Outgoing]]) -> None:
+        while groups and not self._stopping.is_set():
+            groups.extend(reversed(self._send(groups.pop())))
+
     def _send(self, group: list[Outgoing]) -> list[list[Outgoing]]:
         """Send a group, settle what the answer tells, and return the groups to send again."""
         outcome = self._ask(group)
         if isinstance(outcome, Verdict):
-            self._settle([*map(Settled, outcome.accepted), *outcome.refused])
             if len(group) == 1 and outcome.again:
                 said_nothing = CustomerlyProtocolError("no verdict", request=self._request)
-                self._hold(group[0], wording.unexplained(), said_nothing)
-                return []
-            return outcome.again
+                return self._hold(group[0], wording.unexplained(), said_nothing)
+            doubtful = self._settle([*map(Settled, outcome.accepted), *outcome.refused])
+            return [*outcome.again, *doubtful]
         if len(group) == 1:
-            self._hold(group[0], wording.failed(group[0].contact, outcome), outcome)
-            return []
+            return self._hold(group[0], wording.failed(group[0].contact, outcome), outcome)
         self._tell(group, outcome)
         return halves(group)
 
@@ -195,38 +198,47 @@ class _Delivery:
                 raise
             return failure
 
-    def _settle(self, settled: list[Settled], *, held_too: bool = False) -> None:
+    def _settle(self, settled: list[Settled], *, held_too: bool = False) -> list[list[Outgoing]]:
+        """Settle rows, and the held ones if another has passed; return those of them to send again."""
         with self._lock:
+            doubtful: list[list[Outgoing]] = []
             accepted = [one.row for one in settled if one.problem is None]
             if accepted:
                 self._witness = accepted[-1]
             if accepted or held_too:
-                settled = [*(Settled(one.row, one.problem) for one in self._held), *settled]
+                at_fault = []
+                for row, problem, failure in self._held:
+                    if isinstance(failure, CustomerlyUnavailable) and row.key not in self._sent_twice:
+                        self._sent_twice.add(row.key)
+                        doubtful.append([row])
+                    else:
+                        at_fault.append(Settled(row, problem))
+                settled = [*at_fault, *settled]
                 self._held = []
-            if self._is_closed or not settled:
-                return
-            try:
-                self._settle_rows(settled)
-            except BaseException:
-                self._is_closed = True
-                raise
+            if settled and not self._is_closed:
+                try:
+                    self._settle_rows(settled)
+                except BaseException:
+                    self._is_closed = True
+                    raise
+            return doubtful
 
-    def _hold(self, row: Outgoing, problem: Problem, failure: CustomerlyError) -> None:
+    def _hold(self, row: Outgoing, problem: Problem, failure: CustomerlyError) -> list[list[Outgoing]]:
+        """Keep a row until another has passed; return the held ones to send again, if it is time to ask."""
         with self._lock:
             self._held.append(_Held(row, problem, failure))
             is_suspicious = len(self._held) >= _MOST_HELD
-        if is_suspicious and not self._stopping.is_set():
-            self._settle_held()
+        return self._settle_held() if is_suspicious and not self._stopping.is_set() else []
 
-    def _settle_held(self) -> None:
-        """Find out whether the held rows are at fault, and settle them if so; else raise."""
+    def _settle_held(self) -> list[list[Outgoing]]:
+        """Find out whether the held rows are at fault, and settle them if so, or return them; else raise."""
         with self._lock:
             held, witness = list(self._held), self._witness
         if not held:
-            return
+            return []
         if not self._is_request_good(held, witness):
             raise not_the_rows(held[-1].failure, held[-1].row.contact, len(held))
-        self._settle([], held_too=True)
+        return self._settle([], held_too=True)
 
     def _is_request_good(self, held: list[_Held], witness: Outgoing | None) -> bool:
         if witness is not None:

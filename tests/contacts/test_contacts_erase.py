@@ -201,8 +201,14 @@ def test_a_list_that_fails_does_not_keep_the_other(erase: Erase, location: Locat
     assert erase.left(LEADS[0], USERS[0]) == []
 
 
-def test_failure_that_may_pass_is_worth_another_try(erase: Erase) -> None:
+def test_outage_that_passes_spares_nobody(erase: Erase) -> None:
     erase.emulator.faults.plan([None, *["500"] * 5])
+    assert counts(erase(USERS[:2], contact_type="users")) == (2, 0, 0)
+    assert erase.left(*USERS[:2]) == []
+
+
+def test_failure_that_may_pass_is_worth_another_try(erase: Erase) -> None:
+    erase.emulator.faults.plan([None, *["500"] * 5, None, *["500"] * 5])
     with pytest.raises(UnfinishedError, match=r"at 1: .*\(HTTP 500\)") as red:
         erase(USERS[:2], contact_type="users")
     assert not isinstance(red.value, RefusedError)

@@ -10,7 +10,13 @@ import pytest
 import tenacity
 
 from airflow_provider_customerly.client import Client, CustomerlyAuthError, CustomerlyRequestError, call
-from airflow_provider_customerly.contacts import RefusedError, StoppedError, collect, tag_contacts
+from airflow_provider_customerly.contacts import (
+    RefusedError,
+    StoppedError,
+    UnfinishedError,
+    collect,
+    tag_contacts,
+)
 from airflow_provider_customerly.emulator import Choices, Emulator
 
 if TYPE_CHECKING:
@@ -132,6 +138,20 @@ def test_passing_faults_are_not_seen(tag: Tag) -> None:
     tag.emulator.faults.plan(["reset_after", "429-bare", "503"])
     assert tag(USERS[:10])["requests"] == 4
     assert tag.tagged() == USERS[:10]
+
+
+def test_outage_that_passes_refuses_nobody(tag: Tag) -> None:
+    tag.emulator.faults.plan([None, *["500"] * 5])
+    assert tag(USERS[:4], batch_size=1)["sent"] == 4
+    assert tag.tagged() == USERS[:4]
+
+
+def test_failure_that_may_pass_is_worth_another_try(tag: Tag) -> None:
+    tag.emulator.faults.plan([*["500"] * 5, None, *["500"] * 5])
+    with pytest.raises(UnfinishedError, match=r"1 of 2 contacts were refused: at 1: .*\(HTTP 500\)") as red:
+        tag(USERS[:2], batch_size=1)
+    assert not isinstance(red.value, RefusedError)
+    assert tag(USERS[:2])["sent"] == 2
 
 
 def test_unknown_token_is_asked_for_once(emulator: Emulator) -> None:

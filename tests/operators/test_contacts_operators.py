@@ -234,7 +234,7 @@ def test_a_refused_contact_fails_the_task_and_leaves_the_counts(
 
 
 def test_a_failure_that_may_pass_is_left_to_airflows_retries(emulator: Emulator, connect: Any) -> None:
-    emulator.faults.plan([None, "500", None])
+    emulator.faults.plan([None, "500", None, "500"])
     connect(extra={"retry_budget": 0})
     task = delete(user_ids=IDS[:2])
     with pytest.raises(UnfinishedError):

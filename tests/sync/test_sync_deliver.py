@@ -363,6 +363,36 @@ def test_a_few_rows_of_which_each_breaks_the_server_may_have_met_an_outage(
 
 
 @both
+@pytest.mark.parametrize("failures", range(5, 100, 5))
+def test_rows_that_met_an_outage_are_sent_once_more_when_it_is_over(
+    emulator: Emulator, client: Client, failures: int, max_concurrency: int
+) -> None:
+    emulator.faults.plan(["500"] * failures)
+    books = Books()
+    deliver(client, "users", rows(60), books, batch_size=20, max_concurrency=max_concurrency)
+    assert books.accepted == stored(emulator) == list(range(1, 61))
+
+
+def test_the_last_row_too_is_sent_once_more_when_an_outage_is_over(
+    emulator: Emulator, client: Client
+) -> None:
+    emulator.faults.plan([None, *["500"] * 5])
+    books = Books()
+    deliver(client, "users", rows(11), books, batch_size=10)
+    assert books.accepted == stored(emulator) == list(range(1, 12))
+    # the batch, the last row five times, a witness, and the last row
+    assert sent(emulator) == 1 + 5 + 1 + 1
+
+
+def test_a_row_that_breaks_the_server_is_sent_twice_and_no_more(emulator: Emulator, client: Client) -> None:
+    emulator.service.choices = Choices(crash_emails=emails([3]))
+    books = Books()
+    deliver(client, "users", rows(9), books, batch_size=1)
+    assert books.reasons == {3: "refused"}
+    assert sent(emulator) == 8 + 2 * 5
+
+
+@both
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [("400", CustomerlyRequestError), ("500", CustomerlyUnavailable), ("error200", CustomerlyUnavailable)],
