@@ -135,8 +135,8 @@ def tell_export(contact_type: str, manifest: dict[str, Any]) -> None:
     print(f"{len(files)} file(s), {sum(file['bytes'] for file in files):,} bytes")
     print(f"  last_update from {manifest['low']} to {manifest['high']}")
     print(f"  verdict: {proof['verdict']}" + (f" ({proof['reason']})" if proof.get("reason") else ""))
-    print(f"  proof: {proof['windows']} overlapping readings, {proof['bridges']} gaps read again, ", end="")
-    print(f"{proof['tie_groups']} crowds counted\n")
+    print(f"  proof: {proof['windows']} overlapping readings; gaps read again: {proof['bridges']}; ", end="")
+    print(f"crowds counted: {proof['tie_groups']}\n")
 
 
 def tell_syncs(*syncs: str) -> None:
