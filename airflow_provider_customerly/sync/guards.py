@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,9 +21,10 @@ class Limit(msgspec.Struct, frozen=True):
     value: float
     is_share: bool
 
-    def of(self, whole: int) -> float:
+    def of(self, whole: int) -> int:
         """Give the number of rows that the limit allows out of `whole`."""
-        return self.value * whole if self.is_share else self.value
+        # By its text: as a float, 0.29 of 100 is less than 29.
+        return int(Fraction(str(self.value)) * (whole if self.is_share else 1))
 
     def __str__(self) -> str:
         return f"{self.value:g}"

@@ -6,7 +6,8 @@ The file holds rows of the source, hence personal data; it lies under the sync's
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from collections import Counter
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import msgspec
 import pyarrow as pa
@@ -74,8 +75,10 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     ledger_sequence: int
     """The ledger's commit that the rows were compared with."""
     fields: list[str]
-    counts: dict[str, Any]
-    rows: int
+    rows_read: int
+    """Of the source."""
+    unchanged: int
+    """Rows of the source that are not in the plan."""
     bytes: int
     sha256: str
 
@@ -88,7 +91,6 @@ class PlanWriter:
 
     def __init__(self, location: Location, name: str) -> None:
         self.name = name
-        self.rows = 0
         self._location = location
         self._waiting: list[Planned] = []
         self._sink: Sink = location.create(name)
@@ -123,7 +125,6 @@ class PlanWriter:
     def _write(self) -> None:
         rows = self._waiting
         self._waiting = []
-        self.rows += len(rows)
         prints = [row.fingerprint for row in rows]
         columns = [
             [row.action for row in rows],
@@ -168,10 +169,11 @@ def seal_plan(location: Location, name: str, seal: Seal) -> None:
     location.write_atomic(_seal_name(name), msgspec.json.format(msgspec.json.encode(seal), indent=2))
 
 
-def read_seal(location: Location, name: str) -> Seal:
+def read_seal(location: Location, name: str) -> tuple[Seal, Counter[str]]:
     """Read a plan's seal and hold the plan against it.
 
     :param name: name of the plan, relative to the sync's state.
+    :return: the seal, and how many rows the plan has of each action.
     :raises ValueError: there is no such plan, or it was altered since it was made.
     """
     try:
@@ -183,12 +185,16 @@ def read_seal(location: Location, name: str) -> Seal:
         ) from None
     except msgspec.DecodeError as error:
         raise ValueError(f"The seal of {name} at {location} is damaged ({error}). Plan again.") from None
+    altered = ValueError(
+        f"The plan {name} at {location} was altered since it was made. Plan again: correct rows in the "
+        "warehouse, not in the plan."
+    )
     if (digest, size) != (seal.sha256, seal.bytes):
-        raise ValueError(
-            f"The plan {name} at {location} was altered since it was made. Plan again: correct rows in "
-            "the warehouse, not in the plan."
-        )
-    return seal
+        raise altered
+    actions = _count_actions(location, name)
+    if seal.unchanged < 0 or seal.rows_read != seal.unchanged + actions.total() - actions["vanished"]:
+        raise altered
+    return seal, actions
 
 
 def remove_unsealed(location: Location) -> None:
@@ -201,6 +207,14 @@ def remove_unsealed(location: Location) -> None:
 
 def _seal_name(name: str) -> str:
     return name.removesuffix(".parquet") + ".json"
+
+
+def _count_actions(location: Location, name: str) -> Counter[str]:
+    actions = Counter[str]()
+    with location.open(name) as stream:
+        for batch in pq.ParquetFile(stream).iter_batches(columns=["action"]):
+            actions.update(batch["action"].to_pylist())
+    return actions
 
 
 def _digest(location: Location, name: str) -> tuple[str, int]:

@@ -98,8 +98,8 @@ def prepare(
                 contact_type=options.contact_type,
                 ledger_sequence=ledger.sequence,
                 fields=list(ledger.fields),
-                counts=counts.to_dict(),
-                rows=writer.rows,
+                rows_read=counts.rows_read,
+                unchanged=counts.unchanged,
                 bytes=size,
                 sha256=digest,
             ),
@@ -115,7 +115,7 @@ def prepare_sealed(plan: str, state: State, ledger: Ledger, options: Options) ->
     :raises ValueError: the plan was altered, is that of another sync, or was overtaken by another run.
     :raises SyncGuardError: a guard is breached.
     """
-    seal = read_seal(state.location, plan)
+    seal, actions = read_seal(state.location, plan)
     for what, planned, now in (
         ("the sync", seal.sync_name, state.sync_name),
         ("contact_type", seal.contact_type, options.contact_type),
@@ -128,7 +128,9 @@ def prepare_sealed(plan: str, state: State, ledger: Ledger, options: Options) ->
             "delivered is not sent again."
         )
     ledger = ledger.with_fields(seal.fields)
-    counts = Counts.from_dict(seal.counts)
+    counts = Counts.from_dict(
+        {**actions, "rows_read": seal.rows_read, "unchanged": seal.unchanged, "reasons": {}}
+    )
     name = plan
     if ledger.plan == plan:
         name = write_remainder(state.location, plan, state.run, ledger, counts)

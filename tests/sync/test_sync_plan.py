@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -71,6 +71,19 @@ def test_an_altered_plan_is_refused(sync: Sync) -> None:
     file = sync.state / plan
     pq.write_table(pq.read_table(file).slice(1), file)
     with pytest.raises(ValueError, match="was altered since it was made"):
+        sync.apply(plan)
+    assert sync.writes() == 0
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [{"rows_read": 29}, {"unchanged": 1}, {"rows_read": 28, "unchanged": -2}, {"rows_read": "thirty"}],
+)
+def test_a_seal_whose_figures_were_altered_is_refused(sync: Sync, altered: dict[str, Any]) -> None:
+    plan = sync.plan(customers(30))["plan"]
+    file = sync.state / plan.replace(".parquet", ".json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | altered))
+    with pytest.raises(ValueError, match=r"Plan again"):
         sync.apply(plan)
     assert sync.writes() == 0
 

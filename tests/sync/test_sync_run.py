@@ -151,6 +151,22 @@ def test_a_first_run_of_no_rows_says_so(sync: Sync) -> None:
         sync.run([])
 
 
+@pytest.mark.parametrize(
+    ("value", "whole", "most"),
+    [
+        ("0.29", 100, 29),
+        (0.57, 100, 57),
+        (0.07, 100, 7),
+        (0.1, 19, 1),
+        (1e-05, 100_000, 1),
+        (1.0, 7, 7),
+        (3, 2, 3),
+    ],
+)
+def test_a_share_is_reckoned_exactly(value: float | str, whole: int, most: int) -> None:
+    assert limit("max_rejects", value).of(whole) == most
+
+
 @pytest.mark.parametrize("on_vanished", ["untag", "unsubscribe", "delete", "keep"])
 def test_vanished_contacts_are_dealt_with_once(sync: Sync, on_vanished: str) -> None:
     options: dict[str, Any] = {"on_vanished": on_vanished, "tags": ["warehouse"]}
