@@ -105,7 +105,7 @@ class PartWriter:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take a batch; it is written when a row group is full."""
-        self._write.renew()
+        self._write.raise_if_lost()
         self._waiting.append(batch)
         self._waiting_rows += batch.num_rows
         self._waiting_bytes += batch.get_total_buffer_size()

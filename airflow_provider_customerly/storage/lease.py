@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -14,6 +16,8 @@ from airflow_provider_customerly.storage.process import Process
 if TYPE_CHECKING:
     from airflow_provider_customerly.storage.location import Location
 
+log = logging.getLogger(__name__)
+
 FOLDER = "_leases"
 RENEW_EVERY = timedelta(seconds=30)
 LASTS = timedelta(minutes=15)
@@ -22,7 +26,7 @@ GRACE = timedelta(minutes=5)
 
 
 class LeaseLostError(RuntimeError):
-    """Another run has taken over, or this one stood still for too long: what it wrote may be gone."""
+    """Another run has taken over, or may have: what this one wrote may be gone."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +50,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lease:
-    """A claim on a folder, renewed while its holder works.
+    """A claim on a folder, kept by a thread of its own from `hold` to `release`.
+
+    However long the holder waits for a database or an API, the claim stays alive. It ends with the holder's
+    process, and it is lost when the process, or the storage, stands still for longer than it lasts.
 
     :param location: the folder; the claim is the file `_leases/<run>.json` in it.
     :param run: unique name of this piece of work.
@@ -62,46 +69,68 @@ class Lease:
         self._location = location
         self._name = f"{FOLDER}/{run}.json"
         self._process = Process.current()
-        self._renewed = 0.0
-        self._write()
-
-    def renew(self) -> None:
-        """Say that the holder still works; cheap, to be called often.
-
-        :raises LeaseLostError: the holder stood still for longer than a lease lasts.
-        """
-        silent = time.time() - self._renewed
-        if silent > LASTS.total_seconds():
-            raise LeaseLostError(
-                f"Run {self.run} on {self._location} did nothing for {silent:.0f} s and lost its lease. "
-                "Run it again."
-            )
-        if silent >= RENEW_EVERY.total_seconds():
-            self.check()
-            self._write()
-
-    def check(self) -> None:
-        """Make sure that nobody has taken over.
-
-        :raises LeaseLostError: somebody has.
-        """
-        if not self._location.exists(self._name):
-            raise LeaseLostError(
-                f"Run {self.run} on {self._location} was taken for dead by another run, which removed its "
-                "files. If both are meant to run, give them different owners or paths; then run it again."
-            )
+        self._lost: str | None = None
+        self._released = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name=f"lease of {run}", daemon=True)
+        self._write(datetime.now(timezone.utc))
+        if holding:
+            self._keeper.start()
 
     def hold(self) -> None:
         """Turn a claim that asks into one that holds."""
         self._holding = True
-        self._write()
+        self._write(datetime.now(timezone.utc))
+        self._keeper.start()
+
+    def raise_if_lost(self) -> None:
+        """Tell what is known of the lease, without a look at the storage: to be called often.
+
+        :raises LeaseLostError: it is lost.
+        """
+        silent = time.time() - self._renewed
+        if self._lost is None and silent > LASTS.total_seconds():
+            self._lost = (
+                f"Run {self.run} on {self._location} gave no sign of life for {silent:.0f} s: it stood still, "
+                "or the storage did not answer. Another run may have taken over. Run it again."
+            )
+        if self._lost is not None:
+            raise LeaseLostError(self._lost)
+
+    def check(self) -> None:
+        """Make sure that nobody has taken over.
+
+        :raises LeaseLostError: somebody has, or may have.
+        """
+        self.raise_if_lost()
+        try:
+            self._location.read(self._name)
+        except FileNotFoundError:
+            self._lost = (
+                f"Run {self.run} on {self._location} was taken for dead by another run, which removed its "
+                "files. If both are meant to run, give them different owners or paths; then run it again."
+            )
+            raise LeaseLostError(self._lost) from None
 
     def release(self) -> None:
         """Give the claim up."""
+        self._released.set()
+        if self._keeper.is_alive():
+            self._keeper.join()  # or it might write the claim once more
         self._location.delete(self._name)
 
-    def _write(self) -> None:
-        now = datetime.now(timezone.utc)
+    def _keep(self) -> None:
+        while not self._released.wait(RENEW_EVERY.total_seconds()):
+            # Before the look: should the process stand still behind it, what it then writes has expired.
+            now = datetime.now(timezone.utc)
+            try:
+                self.check()
+                self._write(now)
+            except LeaseLostError:  # which the holder hears of when it asks
+                return
+            except Exception as problem:
+                log.warning("Could not renew the claim on %s: %s", self._location, type(problem).__name__)
+
+    def _write(self, now: datetime) -> None:
         claim = Claim(
             run=self.run,
             owner=self.owner,

@@ -30,13 +30,19 @@ _FOR_GOOD_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.EINVAL)
 class Location:
     """A folder, and the files below it under names relative to it.
 
-    Nothing is cached: what another process wrote is seen by the next call.
+    Nothing is cached: what another process wrote is seen by the next call. All of it may be called from
+    several threads.
     """
 
     fs: Any
     """An fsspec file system."""
     root: str
     """The folder's path within it, without a slash at the end."""
+
+    def __post_init__(self) -> None:
+        # Others write there too; and a cache of listings is not safe with several threads.
+        self.fs.dircache.use_listings_cache = False
+        self.fs.invalidate_cache()
 
     @classmethod
     def of(cls, path: Any) -> Location:
@@ -80,13 +86,11 @@ class Location:
         if self.is_local:
             found = _local_files(start or "/")
         else:
-            self.fs.invalidate_cache()
             found = {path: info["size"] or 0 for path, info in self.fs.find(start, detail=True).items()}
         return {self.fs._strip_protocol(path)[len(self.root) + 1 :]: size for path, size in found.items()}
 
     def exists(self, name: str) -> bool:
         """Tell whether there is a file `name`."""
-        self.fs.invalidate_cache(self.path(name))
         return bool(self.fs.exists(self.path(name)))
 
     def read(self, name: str) -> bytes:
@@ -94,13 +98,11 @@ class Location:
 
         :raises FileNotFoundError: there is none.
         """
-        self.fs.invalidate_cache(self.path(name))
         content: bytes = self.fs.cat_file(self.path(name))
         return content
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading at any position."""
-        self.fs.invalidate_cache(self.path(name))
         stream: IO[bytes] = self.fs.open(self.path(name), "rb")
         return stream
 

@@ -63,19 +63,18 @@ class Lock:
             # Another error may be on its way out, and the claim of an ended process counts as dead.
             log.warning("Could not release %s: %s", self._location, type(problem).__name__)
 
-    def renew(self) -> None:
-        """Say that the holder still works; cheap, to be called often.
+    def raise_if_lost(self) -> None:
+        """Tell what is known of the lock, without a look at the storage: to be called often.
 
-        :raises LeaseLostError: this run was taken for dead, or stood still for so long that it may be.
+        :raises LeaseLostError: it is lost.
         """
-        self._lease.renew()
+        self._lease.raise_if_lost()
 
     def check(self) -> None:
         """Make sure that nobody has taken over.
 
-        :raises LeaseLostError: somebody has.
+        :raises LeaseLostError: somebody has, or may have.
         """
-        self._lease.renew()
         self._lease.check()
 
     def _acquire(self, run: str, owner: str) -> Lease:

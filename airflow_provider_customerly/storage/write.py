@@ -45,7 +45,6 @@ class Write:
 
     def part_path(self, partition: dict[str, str]) -> str:
         """Give the name, relative to the dataset, of a new part."""
-        self._lease.renew()
         name = f"{partition_folder(partition)}/part-{self._parts:05d}-{self.run}.parquet"
         self._parts += 1
         self._written.add(name)
@@ -56,12 +55,12 @@ class Write:
         self.location.delete(name)
         self._written.discard(name)
 
-    def renew(self) -> None:
-        """Keep the lease alive; cheap, to be called often.
+    def raise_if_lost(self) -> None:
+        """Tell what is known of the lease, without a look at the storage: to be called often.
 
-        :raises LeaseLostError: this writer was taken for dead, or stood still for so long that it may be.
+        :raises LeaseLostError: it is lost, and nothing can be committed any more.
         """
-        self._lease.renew()
+        self._lease.raise_if_lost()
 
     def commit(self, manifest: Manifest) -> Manifest:
         """Make the parts that `manifest` names the newest state, then remove the commit it replaces.
@@ -74,19 +73,18 @@ class Write:
         :raises LeaseLostError: another writer has taken over, or removed what this one adds to; nothing is
             committed.
         """
-        self._lease.renew()
         self._check(manifest)
         sequence = max((name.sequence for name in manifest_names(self.location)), default=0) + 1
         manifest = msgspec.structs.replace(manifest, sequence=sequence)
         self.location.write_atomic(manifest.name, manifest.encode())
         try:
             self._check(manifest)
-        except LeaseLostError:
+        except BaseException:
             self.location.delete(manifest.name)
             raise
         self._open = False
-        self._remove_replaced(manifest)
         self._lease.release()
+        self._remove_replaced(manifest)
         return manifest
 
     def abort(self) -> None:
@@ -95,9 +93,9 @@ class Write:
             return
         self._open = False
         try:
+            self._lease.release()
             for name in self._written:
                 self.location.delete(name)
-            self._lease.release()
         except Exception as error:
             # Another error is on its way out, and the next write cleans up in any case.
             log.warning("Could not remove run %s at %s: %s", self.run, self.location, type(error).__name__)

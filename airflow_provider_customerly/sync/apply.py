@@ -113,7 +113,7 @@ class Application:
                 on_vanished,
                 tags,
                 self._vanish,
-                self._state.lock.renew,
+                self._state.lock.raise_if_lost,
             )
         else:
             self._vanish(keys)
@@ -162,7 +162,7 @@ class Application:
         self._journal.write(entries)
         for entry in entries:
             self._entries += packed(*entry)
-        self._state.lock.renew()
+        self._state.lock.raise_if_lost()
         self._tell()
 
     def _reject(

@@ -67,7 +67,6 @@ def write_ledger(location: Location, ledger: Ledger, owner: str) -> int:
         sink = location.create(name)
         with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=["status"]) as writer:
             for start in range(0, len(ledger), _ROWS_AT_ONCE):
-                write.renew()
                 writer.write_batch(_batch(ledger.entries[start : start + _ROWS_AT_ONCE], schema))
         sink.close()
         file = FileEntry(path=name, rows=len(ledger), bytes=sink.bytes, sha256=sink.sha256)

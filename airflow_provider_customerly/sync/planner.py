@@ -42,7 +42,7 @@ class Planner:
     :param location: the sync's state; the plan is written to `plans/<run>.parquet` there.
     :param retry_rejects: send what was refused before though it has not changed.
     :param full_resync: send what has not changed, too.
-    :param heartbeat: called with the number of rows read, after each chunk.
+    :param progress: called with the number of rows read, after each chunk.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Planner:
         *,
         retry_rejects: bool = False,
         full_resync: bool = False,
-        heartbeat: Callable[[int], None] = lambda rows: None,
+        progress: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self._mapping = mapping
         self._fingerprints = fingerprints
@@ -64,7 +64,7 @@ class Planner:
         self._name = f"{FOLDER}/{run}.parquet"
         self._retry_rejects = retry_rejects
         self._full_resync = full_resync
-        self._heartbeat = heartbeat
+        self._progress = progress
         self._keys = bytearray()
         self._codes = bytearray()
         self._met = KeySet()
@@ -77,7 +77,7 @@ class Planner:
             writer = unfinished.enter_context(PlanWriter(self._location, self._name))
             for chunk in chunks:
                 self._take(chunk, writer)
-                self._heartbeat(len(self._codes))
+                self._progress(len(self._codes))
             if self._twins and (numbers := self._rows_of_twins()):
                 writer.close()
                 suspected, name = writer.name, self._name.replace(".parquet", "-without-duplicates.parquet")

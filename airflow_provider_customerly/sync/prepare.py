@@ -80,7 +80,7 @@ def prepare(
         state.run,
         retry_rejects=options.retry_rejects,
         full_resync=options.full_resync,
-        heartbeat=_Heartbeat(state),
+        progress=_Progress(),
     )
     writer, counts = planner.plan(source)
     with writer:
@@ -140,15 +140,13 @@ def prepare_sealed(plan: str, state: State, ledger: Ledger, options: Options) ->
     return Prepared(name, plan, ledger, counts)
 
 
-class _Heartbeat:
-    """Keeps the lock, and tells now and then how far the reading is."""
+class _Progress:
+    """Tells now and then how far the reading is."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self) -> None:
         self._begun = self._said = time.monotonic()
 
     def __call__(self, rows: int) -> None:
-        self._state.lock.renew()
         now = time.monotonic()
         if now - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = now

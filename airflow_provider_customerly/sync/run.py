@@ -138,6 +138,7 @@ class _Run:
 
     def carry_out(self, prepared: Prepared) -> dict[str, Any]:
         """Deliver the rows, remember what came of it, and fail if too many were not delivered."""
+        self._state.lock.check()  # reading may have taken hours
         log.info("Planned: %s", prepared.counts)
         options, counts, location = self._options, prepared.counts, self._state.location
         with RejectWriter(location, self._state.run) as rejects:

@@ -35,7 +35,7 @@ def handle_vanished(
     on_vanished: OnVanished,
     tags: Sequence[str],
     done: Callable[[Iterable[bytes]], None],
-    heartbeat: Callable[[], None],
+    raise_if_lost: Callable[[], None],
 ) -> None:
     """Untag, unsubscribe or delete the contacts with these keys.
 
@@ -45,13 +45,13 @@ def handle_vanished(
     :param keys: of the vanished contacts; those that are done with are taken out.
     :param tags: the tags to take off, for `untag`.
     :param done: called after each request with the keys that are done with.
-    :param heartbeat: called for each page of the list; reading it can take hours.
+    :param raise_if_lost: called for each page of the list; reading it can take hours.
     :raises UnprovenSearchError: see there; what was found is done with.
     """
     reading = client.read_contacts(contact_type, ("email", "user_id"))
     found: list[tuple[bytes, Any]] = []
     for records in reading:
-        heartbeat()
+        raise_if_lost()
         for record in records:
             if isinstance(record.email, str):
                 key = fingerprints.key(identity_of(record.email))

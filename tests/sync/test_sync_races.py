@@ -1,15 +1,19 @@
-"""Two runs of the same sync that begin at the same moment."""
+"""Two runs of the same sync at once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from sync_process import Job, Rows, start_together
 
+from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.emulator import Emulator
-from airflow_provider_customerly.sync import Options
+from airflow_provider_customerly.storage import LeaseLostError, Location, Lock
+from airflow_provider_customerly.sync import Options, sync_contacts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 ROUNDS = 12
@@ -34,3 +38,17 @@ def test_of_two_runs_at_once_only_one_sends(tmp_path: Path) -> None:
                     assert f"process {run.pid} on" in result["message"]
         assert {one["attributes"]["seats"] for one in emulator.store.truth("users").values()} == {ROUNDS - 1}
     assert told > 0
+
+
+def test_a_run_that_was_overtaken_while_it_read_sends_nothing(tmp_path: Path) -> None:
+    class Overtaken(Rows):
+        def __iter__(self) -> Iterator[Sequence[Sequence[Any]]]:
+            yield from super().__iter__()
+            with Lock(Location.of(tmp_path / "nightly"), "next", "dag/run/task"):
+                pass
+
+    source = Overtaken(("email", "seats"), [("c1@shop.test", 1)])
+    with Emulator(users=0, leads=0) as emulator, Client(emulator.token, emulator.url) as client:
+        with pytest.raises(LeaseLostError, match="taken for dead"):
+            sync_contacts(client, source, tmp_path, "nightly", Options(), owner="dag/run/task")
+        assert emulator.stats()["requests"] == 0
