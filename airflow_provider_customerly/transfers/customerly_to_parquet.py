@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 
@@ -160,6 +161,7 @@ class CustomerlyToParquetOperator(BaseOperator):
         self.row_group_size = row_group_size
         self.keep_manifests = keep_manifests
         self.keep_days = keep_days
+        self._result: dict[str, Any] | None = None
 
     @cached_property
     def hook(self) -> CustomerlyHook:
@@ -174,7 +176,7 @@ class CustomerlyToParquetOperator(BaseOperator):
         with fail_at_once(ValueError):
             arguments = checked(ExportArguments, EXPECTED, self)
             with self.hook.client as client:
-                result = export_contacts(
+                self._result = export_contacts(
                     client,
                     find_location(arguments.path, arguments.path_conn_id),
                     arguments.contact_type,
@@ -182,12 +184,18 @@ class CustomerlyToParquetOperator(BaseOperator):
                     owner=name_of_task_instance(context),
                     **arguments.options,
                 )
-        tell_outlets(self.outlets, context, result)
-        return result
+        tell_outlets(self.outlets, context, self._result)
+        return self._result
 
     def on_kill(self) -> None:
         """Give up waiting for requests, so that the export ends and cleans up."""
         self.hook.client.stop()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Tell OpenLineage what was read and written; its provider calls this, if it is installed."""
+        from airflow_provider_customerly.transfers.lineage import export_lineage
+
+        return export_lineage(self, self._result)
 
     def _hash_secret(self) -> str:
         secret = self.hook.hash_secret

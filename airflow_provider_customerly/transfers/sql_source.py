@@ -85,6 +85,11 @@ class SqlSource:
         """
         return sql_hook(self.sql_conn_id)
 
+    @property
+    def statement(self) -> str:
+        """The query as it is sent."""
+        return self.sql or f"SELECT * FROM {quoted(self.table or '', self.hook)}"  # noqa: S608 (a checked name)
+
     @contextmanager
     def open(self) -> Iterator[Rows]:
         """Run the query and give its rows; the cursor and the connection are closed at the end.
@@ -106,7 +111,7 @@ class SqlSource:
             _close(cursor, connection)
 
     def _execute(self, cursor: Any) -> None:
-        sql = self.sql or f"SELECT * FROM {quoted(self.table or '', self.hook)}"  # noqa: S608 (a checked name)
+        sql = self.statement
         # Given parameters, even none, many drivers take each % in the text for a placeholder.
         cursor.execute(sql, self.parameters) if self.parameters else cursor.execute(sql)
 

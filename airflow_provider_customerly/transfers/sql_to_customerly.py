@@ -20,6 +20,7 @@ from airflow_provider_customerly.transfers.sync_arguments import EXPECTED, SyncA
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from airflow_provider_customerly.sync import Reject, RunRecord
@@ -167,6 +168,7 @@ class SqlToCustomerlyOperator(BaseOperator):
         self.plan_only = dry_run  # an operator has a method named dry_run
         self.plan_path = plan_path
         self.log_table = log_table
+        self._result: dict[str, Any] | None = None
 
     @cached_property
     def hook(self) -> CustomerlyHook:
@@ -180,16 +182,23 @@ class SqlToCustomerlyOperator(BaseOperator):
             arguments = checked(SyncArguments, EXPECTED, self)
             arguments.check()
             try:
-                result = self._sync(arguments, name_of_task_instance(context))
+                self._result = self._sync(arguments, name_of_task_instance(context))
             except SyncRejectsError as error:
+                self._result = error.result
                 leave_result(self, context, error.result)
                 raise
-        tell_outlets(self.outlets, context, result)
-        return result
+        tell_outlets(self.outlets, context, self._result)
+        return self._result
 
     def on_kill(self) -> None:
         """Give up waiting for requests, so that the sync ends and notes what was answered."""
         self.hook.client.stop()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Tell OpenLineage what was read and written; its provider calls this, if it is installed."""
+        from airflow_provider_customerly.transfers.lineage import sync_lineage
+
+        return sync_lineage(self, self._result)
 
     def _sync(self, arguments: SyncArguments, owner: str) -> dict[str, Any]:
         options = arguments.options()

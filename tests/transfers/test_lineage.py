@@ -1,0 +1,158 @@
+"""What the operators tell OpenLineage when it asks, after a real execution; and that they do without it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_customerly.emulator import Choices, Emulator
+from airflow_provider_customerly.export import contact_schema
+from airflow_provider_customerly.transfers.customerly_to_parquet import CustomerlyToParquetOperator
+from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from databases import Database
+    from places import S3Server
+
+REFUSED = "c3@shop.test"
+WITHOUT_OPENLINEAGE = """
+import sys
+provider = "airflow.providers.openlineage"
+sys.modules |= dict.fromkeys(["openlineage", f"{provider}.extractors", f"{provider}.sqlparser"])
+from airflow_provider_customerly.transfers.customerly_to_parquet import CustomerlyToParquetOperator
+from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
+folder = sys.argv[1]
+exported = CustomerlyToParquetOperator(
+    task_id="export", path=folder, snapshot_date="2026-11-23"
+).execute({})
+synced = SqlToCustomerlyOperator(
+    task_id="sync", sql_conn_id="warehouse", table="customers", state_path=folder, max_rejects=1
+).execute({})
+print(exported["rows"], synced["sent"])
+"""
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    choices = Choices(refuse_emails=frozenset({REFUSED}))
+    with Emulator(users=200, leads=5, choices=choices) as running:
+        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMERLY_DEFAULT", running.airflow_connection)
+        yield running
+
+
+@pytest.fixture
+def customers(database: Database) -> Database:
+    database.execute("create table customers (email varchar(200), plan varchar(20))")
+    database.insert("customers", [(f"c{n}@shop.test", "pro") for n in range(5)])
+    return database
+
+
+def sync(state: Path, **arguments: Any) -> SqlToCustomerlyOperator:
+    named = {"task_id": "sync", "sql_conn_id": "warehouse", "state_path": str(state), **arguments}
+    return SqlToCustomerlyOperator(**named)
+
+
+def told(operator: CustomerlyToParquetOperator | SqlToCustomerlyOperator) -> tuple[list[str], list[str]]:
+    """Names of what was read and of what was written."""
+    lineage = operator.get_openlineage_facets_on_complete(None)
+    inputs, outputs = (
+        [f"{one.namespace} {one.name}" for one in side] for side in (lineage.inputs, lineage.outputs)
+    )
+    return inputs, outputs
+
+
+def rows_told(operator: CustomerlyToParquetOperator | SqlToCustomerlyOperator) -> int:
+    [output] = operator.get_openlineage_facets_on_complete(None).outputs
+    rows: int = output.outputFacets["outputStatistics"].rowCount
+    return rows
+
+
+def users_of(emulator: Emulator) -> str:
+    return f"customerly://{urlsplit(emulator.url).netloc} users"
+
+
+def test_export_to_a_bucket(emulator: Emulator, s3_server: S3Server, s3_connection: str) -> None:
+    path = f"s3://{s3_connection}@{s3_server.bucket}/crm/lineage"
+    operator = CustomerlyToParquetOperator(task_id="export", path=path, snapshot_date="2026-11-23")
+    assert told(operator) == ([], [])  # it has not run
+    operator.execute({})
+    assert told(operator) == ([users_of(emulator)], [f"s3://{s3_server.bucket} crm/lineage/users"])
+
+
+def test_changes_that_were_folded_into_a_new_base(emulator: Emulator, tmp_path: Path) -> None:
+    operator = CustomerlyToParquetOperator(
+        task_id="export", path=str(tmp_path), mode="incremental", snapshot_date="2026-11-23", keep_manifests=1
+    )
+    operator.execute({})
+    for contact_id in sorted(emulator.store.versions("users"))[:80]:
+        emulator.store.update("users", contact_id, {"name": "Changed"})
+    result = operator.execute({})
+    assert not (tmp_path / "users" / result["manifest"]).exists()
+    assert rows_told(operator) == result["rows"] < 200
+    [output] = operator.get_openlineage_facets_on_complete(None).outputs
+    assert [field.name for field in output.facets["schema"].fields] == contact_schema("users").names
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"table": "customers"},
+        {"sql": "select c.email from customers c where plan = %s", "parameters": ["pro"]},
+        {"sql": "select email from customers where plan = %(plan)s", "parameters": {"plan": "pro"}},
+    ],
+    ids=["table", "list", "dictionary"],
+)
+@pytest.mark.parametrize("database", ["postgres", "mariadb"], indirect=True)
+def test_tables_of_a_query(
+    customers: Database, emulator: Emulator, tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    operator = sync(tmp_path, max_rejects=1, **arguments)
+    operator.execute({})
+    where = customers.connection
+    schema, server = where["schema"], f"{where['host']}:{where['port']}"
+    if customers.engine == "postgres":
+        [(path,)] = customers.query("select current_schema()")
+        table = f"postgres://{server} {schema}.{path}.customers"
+    else:
+        table = f"mysql://{server} {schema}.customers"
+    assert told(operator) == ([table], [users_of(emulator)])
+    lineage = operator.get_openlineage_facets_on_complete(None)
+    assert "pro" not in str([lineage.run_facets, lineage.job_facets])
+
+
+@pytest.mark.parametrize("database", ["sqlite", "duckdb"], indirect=True)
+def test_database_without_a_name(customers: Database, emulator: Emulator, tmp_path: Path) -> None:
+    operator = sync(tmp_path, table="customers", max_rejects=1)
+    operator.execute({})
+    assert told(operator) == ([], [users_of(emulator)])
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_sync_that_sends_nothing_all_or_a_part(
+    customers: Database, emulator: Emulator, tmp_path: Path
+) -> None:
+    planned = sync(tmp_path, table="customers", dry_run=True)
+    plan = planned.execute({})["plan"]
+    tables, outputs = told(planned)
+    assert (len(tables), outputs) == (1, [])
+
+    failed = sync(tmp_path, plan_path=plan)
+    with pytest.raises(AirflowFailException, match="1 of 5 rows were not delivered"):
+        failed.execute({})
+    assert (told(failed), rows_told(failed)) == (([], [users_of(emulator)]), 4)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_nothing_of_openlineage_is_needed(customers: Database, emulator: Emulator, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OPENLINEAGE, str(tmp_path)], capture_output=True, text=True
+    )
+    assert run.stdout.splitlines()[-1:] == ["200 4"], run.stderr
