@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -16,10 +16,12 @@ from airflow_provider_customerly.sync.ledger import Status, entry_type, keys_of,
 from airflow_provider_customerly.sync.plan_file import SENDING, Planned, read_plan
 from airflow_provider_customerly.sync.rejects import Reject, RejectWriter
 from airflow_provider_customerly.sync.rows import Outgoing, Settled
-from airflow_provider_customerly.sync.vanished import handle_vanished
+from airflow_provider_customerly.sync.vanished import handle_vanished, same_user_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
 
     from airflow_provider_customerly.client import Client, ContactType
     from airflow_provider_customerly.sync.counts import Counts
@@ -110,6 +112,7 @@ class Application:
                 self._contact_type,
                 fingerprints,
                 keys,
+                self._undelivered_user_ids(plan),
                 on_vanished,
                 tags,
                 self._vanish,
@@ -122,11 +125,25 @@ class Application:
         entries = self._ledger.entries[self._ledger.find(keys_of(keys))]
         return {entry["key"].tobytes() for entry in entries if entry["status"] == Status.REFUSED}
 
+    def _undelivered_user_ids(self, plan: str) -> set[str]:
+        answered = self._answered()
+        refused = {key.tobytes() for key in answered["key"][answered["status"] == Status.REFUSED]}
+        undelivered = (
+            same_user_id(planned.user_id)
+            for planned in read_plan(self._state.location, plan, (*SENDING, "invalid", "still_refused"))
+            if planned.action not in SENDING or planned.key in refused
+        )
+        return {user_id for user_id in undelivered if user_id}
+
     def enter(self) -> bool:
         """Enter into the ledger what was done; tell whether there was anything."""
-        entries = np.frombuffer(self._entries, entry_type(len(self._ledger.fields)))
-        self._ledger.update(entries)
-        return len(entries) > 0
+        answered = self._answered()
+        self._ledger.update(answered)
+        return len(answered) > 0
+
+    def _answered(self) -> npt.NDArray[Any]:
+        """Give what was answered in this run; while the array is there, nothing can be added."""
+        return np.frombuffer(self._entries, entry_type(len(self._ledger.fields)))
 
     def _outgoing(self, plan: str) -> Iterator[Outgoing]:
         for planned in read_plan(self._state.location, plan, SENDING):

@@ -34,6 +34,7 @@ _SCHEMA = pa.schema(
         "row": pa.int64(),
         "key": pa.string(),
         "email": pa.string(),
+        "user_id": pa.string(),
         "changed_fields": pa.list_(pa.string()),
         "contact": pa.string(),
         "reason": pa.string(),
@@ -58,6 +59,7 @@ class Planned(NamedTuple):
     number: int = 0
     key: bytes = b""
     email: str | None = None
+    user_id: str | None = None
     changed_fields: list[str] | None = None
     contact: str | None = None
     reason: str | None = None
@@ -131,6 +133,7 @@ class PlanWriter:
             [row.number for row in rows],
             [row.key.hex() for row in rows],
             [row.email for row in rows],
+            [row.user_id for row in rows],
             [row.changed_fields for row in rows],
             [row.contact for row in rows],
             [row.reason for row in rows],

@@ -58,6 +58,7 @@ class Planner:
         progress: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self._mapping = mapping
+        self._user_id = mapping.fields.index("user_id") if "user_id" in mapping.fields else None
         self._fingerprints = fingerprints
         self._ledger = ledger
         self._location = location
@@ -139,35 +140,28 @@ class Planner:
         action = _ACTIONS[code]
         assert action is not None  # noqa: S101  # unchanged rows are in no plan
         key = b"" if key == _NOBODY else key
+        user_id = None if self._user_id is None else row.values[self._user_id]
+        planned = Planned(action, row.number, key, row.email, user_id)
         if code == _INVALID:
-            return Planned(action, row.number, key, row.email, **_first_problem(row))
+            return planned._replace(**_first_problem(row))
         fingerprint = self._fingerprints.of(row.values)
         if code == _STILL_REFUSED:
-            return Planned(action, row.number, key, row.email, fingerprint=fingerprint)
+            return planned._replace(fingerprint=fingerprint)
         changed = self._ledger.changed_fields(position, fingerprint) if code == _CHANGED else None
         contact = msgspec.json.encode(self._mapping.contact(row)).decode()
-        return Planned(action, row.number, key, row.email, changed, contact, fingerprint=fingerprint)
+        return planned._replace(changed_fields=changed, contact=contact, fingerprint=fingerprint)
 
     def _copy_without_duplicates(
         self, suspected: str, writer: PlanWriter, numbers: dict[bytes, list[int]]
     ) -> None:
         duplicates = {number: key for key, some in numbers.items() for number in some}
-        for planned in read_plan(self._location, suspected):
-            if planned.number not in duplicates:
-                writer.add(planned)
-        for number, key in sorted(duplicates.items()):
+        for number in duplicates:
             self._codes[number - 1] = _INVALID
-            writer.add(
-                Planned(
-                    "invalid",
-                    number,
-                    key,
-                    self._twins[key],
-                    reason="duplicate_email",
-                    field="email",
-                    message=_duplicate_message(numbers[key]),
-                )
-            )
+        for planned in read_plan(self._location, suspected):
+            key = duplicates.pop(planned.number, None)
+            writer.add(planned if key is None else _duplicate(planned, numbers[key]))
+        for number, key in sorted(duplicates.items()):  # those that had not changed are in no plan
+            writer.add(_duplicate(Planned("invalid", number, key, self._twins[key]), numbers[key]))
 
     def _rows_of_twins(self) -> dict[bytes, list[int]]:
         keys = np.frombuffer(self._keys, np.uint64).reshape(-1, 2)
@@ -199,10 +193,18 @@ def _first_problem(row: MappedRow) -> dict[str, Any]:
     return {"reason": first.reason, "field": first.field, "message": message}
 
 
-def _duplicate_message(numbers: Sequence[int]) -> str:
+def _duplicate(row: Planned, numbers: Sequence[int]) -> Planned:
+    """Make a row invalid because others have its email."""
     named = ", ".join(str(number) for number in numbers[:_ROWS_NAMED])
     more = f" and {len(numbers) - _ROWS_NAMED} more" if len(numbers) > _ROWS_NAMED else ""
-    return (
-        f"rows {named}{more} have the same email, apart from case and blanks, and none of them is sent: "
-        "let the query give one row"
+    return Planned(
+        "invalid",
+        row.number,
+        row.key,
+        row.email,
+        row.user_id,
+        reason="duplicate_email",
+        field="email",
+        message=f"rows {named}{more} have the same email, apart from case and blanks, and none of them is "
+        "sent: let the query give one row",
     )

@@ -150,7 +150,15 @@ class _Run:
                 work.send(prepared.plan, options.batch_size, options.max_concurrency)
                 counts.check_settled()
                 fingerprints = Fingerprints(self._state.salt, prepared.ledger.fields)
-                work.handle_vanished(prepared.plan, options.on_vanished, fingerprints, options.tags)
+                if options.on_vanished == "keep" or not self._has_too_many_rejects(counts):
+                    work.handle_vanished(prepared.plan, options.on_vanished, fingerprints, options.tags)
+                elif counts.vanished:
+                    # A row whose email is broken looks just like one that is gone.
+                    log.warning(
+                        "%d vanished contacts are left alone, for too many rows were not delivered; the next "
+                        "run within max_rejects takes care of them",
+                        counts.vanished,
+                    )
             except BaseException as error:
                 self._end_early(prepared, work, rejects, error)
                 raise
@@ -179,9 +187,12 @@ class _Run:
             self._state.commit(prepared.ledger)
         if prepared.plan != prepared.sealed:
             self._state.location.delete(prepared.plan)
-        too_many = prepared.counts.rejects > self._options.max_rejects.of(prepared.counts.rows_read)
-        outcome: Outcome = "failed" if error else "rejects" if too_many else "success"
+        is_red = self._has_too_many_rejects(prepared.counts)
+        outcome: Outcome = "failed" if error else "rejects" if is_red else "success"
         return self._write_record(prepared, outcome, error, name)
+
+    def _has_too_many_rejects(self, counts: Counts) -> bool:
+        return counts.rejects > self._options.max_rejects.of(counts.rows_read)
 
     def _end_early(
         self, prepared: Prepared, work: Application, rejects: RejectWriter, error: BaseException
@@ -256,12 +267,13 @@ class _Run:
 
     def _verdict(self, record: RunRecord, counts: Counts) -> str:
         reasons = _top_reasons(counts)
+        waiting = counts.vanished - counts.vanished_handled
         return (
             f"{counts.rejects} of {counts.rows_read} rows were not delivered ({reasons}), more than "
             f"max_rejects={self._options.max_rejects} allows; {counts.sent} were sent and {counts.unchanged} "
             f"had not changed. The rows and reasons are in {self._state.location}/{record.rejects}. Mend "
             "them in the warehouse; what Customerly refused is sent again when it changes, or with "
-            "retry_rejects=True."
+            "retry_rejects=True." + (f" {waiting} vanished contacts were left alone." if waiting else "")
         )
 
 

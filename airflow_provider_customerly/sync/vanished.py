@@ -11,7 +11,7 @@ from airflow_provider_customerly.client import CustomerlyNotFound
 from airflow_provider_customerly.sync.email import identity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from airflow_provider_customerly.client import Client, ContactType
     from airflow_provider_customerly.sync.fingerprint import Fingerprints
@@ -32,6 +32,7 @@ def handle_vanished(
     contact_type: ContactType,
     fingerprints: Fingerprints,
     keys: set[bytes],
+    undelivered: Collection[str],
     on_vanished: OnVanished,
     tags: Sequence[str],
     done: Callable[[Iterable[bytes]], None],
@@ -40,9 +41,12 @@ def handle_vanished(
     """Untag, unsubscribe or delete the contacts with these keys.
 
     The ledger does not know their emails, so they are looked up in Customerly's own list, which is read
-    whole. A contact that is not there any more needs nothing.
+    whole, once. A contact that is not there any more needs nothing. One that has the user id of a row which
+    was not delivered is left alone, and stays in the ledger as it is: it may well be the same customer, whose
+    email was changed or broken in the source.
 
     :param keys: of the vanished contacts; those that are done with are taken out.
+    :param undelivered: the user ids of the rows that were not delivered, as `same_user_id` gives them.
     :param tags: the tags to take off, for `untag`.
     :param done: called after each request with the keys that are done with.
     :param raise_if_lost: called for each page of the list; reading it can take hours.
@@ -50,6 +54,7 @@ def handle_vanished(
     """
     reading = client.read_contacts(contact_type, ("email", "user_id"))
     found: list[tuple[bytes, Any]] = []
+    spared = 0
     for records in reading:
         raise_if_lost()
         for record in records:
@@ -57,7 +62,16 @@ def handle_vanished(
                 key = fingerprints.key(identity_of(record.email))
                 if key in keys:
                     keys.discard(key)
-                    found.append((key, record))
+                    if same_user_id(record.user_id) in undelivered:
+                        spared += 1
+                    else:
+                        found.append((key, record))
+    if spared:
+        log.warning(
+            "%d vanished contacts are left alone: they have the user_id of rows that were not delivered, and "
+            "may be the same customers under another email. Mend these rows, which are among the rejects.",
+            spared,
+        )
     for start in range(0, len(found), _TAGGED_AT_ONCE):
         some = found[start : start + _TAGGED_AT_ONCE]
         if on_vanished == "untag":
@@ -75,6 +89,11 @@ def handle_vanished(
             f"({reading.certificate.reason}): they may still be there. Run the sync again at a quieter hour."
         )
     done(keys)
+
+
+def same_user_id(user_id: Any) -> str | None:
+    """Give a user id in the form in which equal ones are the same, None if there is none."""
+    return None if user_id in (None, UNSET, "") else str(user_id).strip().lower()
 
 
 def _one(client: Client, contact_type: ContactType, record: Any, on_vanished: OnVanished) -> None:

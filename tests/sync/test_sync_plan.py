@@ -141,6 +141,24 @@ def test_a_plan_that_was_applied_in_part_goes_on(
         sync.apply(plan)
 
 
+def test_what_is_left_of_a_plan_knows_whose_email_was_refused(sync: Sync) -> None:
+    columns = ("email", "user_id", "plan")
+    rows = [(f"c{n}@shop.test", f"id-{n}", "free") for n in range(100)]
+    sync.run(rows, columns)
+    changed = [
+        (f"new{n}@shop.test" if n == 7 else email, key, "pro") for n, (email, key, _) in enumerate(rows)
+    ]
+    options: dict[str, Any] = {"on_vanished": "delete", "max_rejects": limit("max_rejects", 1)}
+    plan = sync.plan(changed, columns)["plan"]
+    sync.emulator.faults.plan([None, *["503"] * 60])
+    with pytest.raises(CustomerlyUnavailable):
+        sync.apply(plan, **options)
+    sync.emulator.faults.clear()
+    result = sync.apply(plan, **options)
+    assert (result["still_refused"], result["vanished"], result["vanished_handled"]) == (1, 1, 0)
+    assert sync.emulator.store.find("users", email="c7@shop.test") is not None
+
+
 def test_a_plan_of_another_sync_is_refused(sync: Sync) -> None:
     plan = sync.plan(customers(30))["plan"]
     for name in (plan, plan.replace(".parquet", ".json")):

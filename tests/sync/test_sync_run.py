@@ -113,6 +113,8 @@ def test_rows_that_break_a_rule_are_named_and_the_others_sent(sync: Sync) -> Non
         12: ("duplicate_email", "email"),
     }
     assert "rows 4, 12" in next(one["message"] for one in sync.rejects(result) if one["row"] == 4)
+    named = {one["row"]: one["email"] for one in sync.rejects(result)}
+    assert (named[4], named[12]) == (rows[3][0], rows[3][0].upper())
 
 
 def test_duplicates_of_delivered_rows_send_nothing_and_do_not_vanish(sync: Sync) -> None:
@@ -212,6 +214,86 @@ def test_a_contact_that_was_refused_is_nobody_to_delete(sync: Sync) -> None:
     store = sync.emulator.store
     assert store.find("users", email=rows[0][0]) is None
     assert store.find("users", email="taken@shop.test") is not None
+
+
+def test_nobody_vanishes_in_a_run_of_too_many_rejects(sync: Sync, caplog: pytest.LogCaptureFixture) -> None:
+    rows = customers(100)
+    sync.run(rows)
+    held = sync.emulator.store.count("users")
+    broken = [(None, *row[1:]) for row in rows[:6]] + rows[6:98]
+    with pytest.raises(SyncRejectsError, match="8 vanished contacts were left alone") as red:
+        sync.run(broken, on_vanished="delete", max_rejects=limit("max_rejects", 5))
+    result = red.value.result
+    assert (result["invalid"], result["vanished"], result["vanished_handled"]) == (6, 8, 0)
+    assert sync.emulator.store.count("users") == held
+    assert "8 vanished contacts are left alone" in caplog.text
+
+    mended = sync.run(rows[:98], on_vanished="delete")
+    assert (mended["unchanged"], mended["vanished"], mended["vanished_handled"]) == (98, 2, 2)
+    assert sync.emulator.store.count("users") == held - 2
+
+
+def test_too_many_rejects_are_nothing_to_those_who_keep_vanished_contacts(sync: Sync) -> None:
+    rows = customers(100)
+    sync.run(rows)
+    with pytest.raises(SyncRejectsError) as red:
+        sync.run([(None, *rows[0][1:]), *rows[1:98]])
+    assert (red.value.result["vanished"], red.value.result["vanished_handled"]) == (3, 3)
+
+
+WITH_ID = ("email", "user_id")
+
+
+@pytest.mark.parametrize("on_vanished", ["untag", "unsubscribe", "delete"])
+def test_a_customer_whose_new_email_is_refused_keeps_the_old_contact(
+    sync: Sync, on_vanished: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {
+        "on_vanished": on_vanished, "tags": ["warehouse"], "max_rejects": limit("max_rejects", 1)
+    }  # fmt: skip
+    store = sync.emulator.store
+    rows = [(f"c{n}@shop.test", f"id-{n}") for n in range(60)]
+    sync.run(rows, WITH_ID, **options)
+    old = store.find("users", email="c7@shop.test")
+    before = (store.get("users", old), store.tags_of(old))
+    rows[7] = ("new7@shop.test", "id-7")
+    del rows[59]
+    for refused, vanished in ({"new": 1}, 2), ({"still_refused": 1}, 1):  # in this run, and in one before
+        result = sync.run(rows, WITH_ID, **options)
+        assert {kind: result[kind] for kind in refused} == refused
+        assert (result["refused"], result["vanished"], result["vanished_handled"]) == (
+            1,
+            vanished,
+            vanished - 1,
+        )
+        assert (store.get("users", old), store.tags_of(old)) == before
+        assert "1 vanished contacts" in caplog.text
+        caplog.clear()
+
+    store.delete("users", old)  # somebody makes room for the new email
+    result = sync.run(rows, WITH_ID, **options, retry_rejects=True)
+    assert (result["sent"], result["refused"], result["vanished_handled"]) == (1, 0, 1)
+    assert sync.run(rows, WITH_ID, **options)["vanished"] == 0
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        [(None, "id-7")],
+        [("no email", "id-7")],
+        [("new7@shop.test", "id-7"), ("NEW7@shop.test", "id-8")],
+        [("c8@shop.test", "id-7")],
+    ],
+)
+def test_a_customer_whose_row_is_broken_keeps_the_contact(sync: Sync, instead: list[Any]) -> None:
+    rows = [(f"c{n}@shop.test", f"id-{n}") for n in range(60)]
+    sync.run(rows, WITH_ID)
+    now = [*rows[:7], *instead, *rows[8:59]]
+    result = sync.run(now, WITH_ID, on_vanished="delete", max_rejects=limit("max_rejects", 2))
+    assert (result["outcome"], result["vanished"], result["vanished_handled"]) == ("success", 2, 1)
+    store = sync.emulator.store
+    assert store.find("users", email="c7@shop.test") is not None
+    assert store.find("users", email="c59@shop.test") is None
 
 
 def test_full_resync_sends_everything_and_nulls_are_left_alone(sync: Sync) -> None:
