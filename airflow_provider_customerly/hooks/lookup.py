@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import BaseHook, ObjectStoragePath
@@ -39,14 +40,15 @@ def find_location(path: str, conn_id: str | None) -> Location:
     :param conn_id: the connection, unless the path names one.
     :raises ValueError: there is no such connection, or no provider that opens such paths.
     """
+    parts = urlsplit(path)
+    scheme, named = parts.scheme, parts.netloc.rpartition("@")[0] or conn_id
+    if named and scheme not in _LOCAL:
+        # Not left to Airflow, which goes on without it on S3, with whatever credentials the worker has.
+        find_connection(named, "to the object store")
     try:
-        found = ObjectStoragePath(path, conn_id=conn_id)
-        if found.conn_id and found.protocol not in _LOCAL:
-            find_connection(found.conn_id, "to the object store")
-        return Location.of(found)
+        return Location.of(ObjectStoragePath(path, conn_id=conn_id))
     except ValueError:
-        scheme, separator, _ = path.partition("://")
-        if not separator or has_fs(scheme):
+        if scheme in _LOCAL or has_fs(scheme):
             raise
     raise ValueError(
         f"Nothing that is installed opens {scheme}:// paths: install the provider of that object store, "
