@@ -90,8 +90,8 @@ class Lease:
         silent = time.time() - self._renewed
         if self._lost is None and silent > LASTS.total_seconds():
             self._lost = (
-                f"Run {self.run} on {self._location} gave no sign of life for {silent:.0f} s: it stood still, "
-                "or the storage did not answer. Another run may have taken over. Run it again."
+                f"Run {self.run} on {self._location} gave no sign of life for {silent:.0f} s: it stood "
+                "still, or the storage did not answer. Another run may have taken over. Run it again."
             )
         if self._lost is not None:
             raise LeaseLostError(self._lost)

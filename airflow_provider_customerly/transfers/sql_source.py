@@ -92,7 +92,7 @@ class SqlSource:
 
     @contextmanager
     def open(self) -> Iterator[Rows]:
-        """Run the query and give its rows; the cursor and the connection are closed at the end.
+        """Run the query and give its rows; cursor and connection are closed with the last one, or at the end.
 
         :raises ValueError: the statement gives no rows. What the driver raises is let through.
         """
@@ -106,7 +106,7 @@ class SqlSource:
             if cursor.description is None:
                 raise ValueError("The statement in sql gives no rows. Write a query: SELECT ... FROM ...")
             columns = tuple(column[0] for column in cursor.description)
-            yield Rows(columns, _chunks(cursor, self.chunk_size, first))
+            yield Rows(columns, _chunks(cursor, connection, self.chunk_size, first))
         finally:
             _close(cursor, connection)
 
@@ -196,8 +196,10 @@ def _close(cursor: Any, connection: Any) -> None:
             one.close()
 
 
-def _chunks(cursor: Any, size: int, first: Sequence[Any] | None) -> Iterator[Sequence[Any]]:
+def _chunks(cursor: Any, connection: Any, size: int, first: Sequence[Any] | None) -> Iterator[Sequence[Any]]:
     chunk = cursor.fetchmany(size) if first is None else first
     while chunk:
         yield chunk
         chunk = cursor.fetchmany(size)
+    # Not only at the end of the work on the rows: until then, others could not change the table.
+    _close(cursor, connection)

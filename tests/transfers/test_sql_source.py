@@ -231,13 +231,25 @@ def test_leaving_early_frees_the_connection(contacts: Database, driver: str) -> 
     assert [is_closed(connection) for connection in connections] == [True]
 
 
+PATIENCE = {"postgres": ["set lock_timeout = '5s'"], "mariadb": ["set lock_wait_timeout = 5"]}
+
+
 @with_each_driver
 def test_a_table_left_early_is_not_locked(contacts: Database, driver: str) -> None:
     contacts.insert("contacts", [("bob@northwind.test", n) for n in range(500)])
     with source_of(contacts, driver, table="contacts", chunk_size=10).open() as rows:
         next(iter(rows))
-    patience = {"postgres": ["set lock_timeout = '5s'"], "mariadb": ["set lock_wait_timeout = 5"]}
-    contacts.execute(*patience.get(contacts.engine, []), "drop table contacts")
+    contacts.execute(*PATIENCE.get(contacts.engine, []), "drop table contacts")
+
+
+@with_each_driver
+def test_a_table_is_free_once_its_rows_are_read(contacts: Database, driver: str) -> None:
+    source = source_of(contacts, driver, table="contacts", chunk_size=10)
+    connections = connections_of(source)
+    with source.open() as rows:
+        assert sum(len(chunk) for chunk in rows) == 25
+        contacts.execute(*PATIENCE.get(contacts.engine, []), "drop table contacts")
+        assert [is_closed(connection) for connection in connections] == [True]
 
 
 @with_each_driver
