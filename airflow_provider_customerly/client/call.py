@@ -166,7 +166,17 @@ class Call(Generic[T]):
 
 def _log_wait(state: tenacity.RetryCallState) -> None:
     level = logging.WARNING if state.upcoming_sleep >= _LONG_WAIT else logging.DEBUG
-    log.log(level, "Trying again in %.1f s. %s", state.upcoming_sleep, _last_error(state))
+    error = _last_error(state)
+    # Not the server's own words: they may name a contact.
+    status = "" if error.status is None else f", HTTP {error.status}"
+    log.log(
+        level,
+        "Trying again in %.1f s. %s: %s%s",
+        state.upcoming_sleep,
+        error.request,
+        type(error).__name__,
+        status,
+    )
 
 
 def _last_error(state: tenacity.RetryCallState) -> CustomerlyError:

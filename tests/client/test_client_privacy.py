@@ -72,15 +72,17 @@ def test_debug_log_has_method_path_status_and_time(caplog: pytest.LogCaptureFixt
     assert record.getMessage().endswith(" ms")
 
 
-def test_long_wait_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    refusal = Reply(503, headers={"Retry-After": "6"})
+def test_long_wait_is_told_without_the_servers_words(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    refusal = Reply(503, {"error": {"message": "Ada (u-77) is locked"}}, headers={"Retry-After": "6"})
     with ScriptedServer(refusal) as server:
         client = Client(TOKEN, server.url)
         cancel_on_first_warning(client)
         with pytest.raises(CustomerlyError):
             client.list_tags()
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert record.getMessage().startswith("Trying again in 6.0 s. GET /tags: ")
+    assert record.getMessage() == "Trying again in 6.0 s. GET /tags: CustomerlyUnavailable, HTTP 503"
+    assert "Ada" not in caplog.text
 
 
 def cancel_on_first_warning(client: Client) -> None:
