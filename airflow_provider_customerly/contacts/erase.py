@@ -114,7 +114,8 @@ class _Erasure:
         self._requests = client.requests_sent
         self._outcomes = Counter[str]()
         self._failed = Positions()
-        self._may_pass = False
+        self._may_pass: set[int] = set()
+        self._is_worth_another_try = False
 
     def run(self, max_concurrency: int, stop: threading.Event | None) -> None:
         if self._location is not None:
@@ -151,7 +152,7 @@ class _Erasure:
         if self._outcomes["already_gone"] == len(self._named) > 0:
             log.warning("No contact was there. Check that the token is that of the right project.")
         if self._failed.total:
-            kind = UnfinishedError if self._may_pass else RefusedError
+            kind = UnfinishedError if self._is_worth_another_try else RefusedError
             raise kind(self._verdict(), result)
         return result
 
@@ -177,7 +178,8 @@ class _Erasure:
                     raise
                 failure = failure or error
         if failure is not None:
-            self._may_pass = self._may_pass or not failure.permanent
+            if not failure.permanent:
+                self._may_pass.add(row.number)
             raise failure
         return Verdict([row], [], [])
 
@@ -213,6 +215,7 @@ class _Erasure:
             if problem is not None:
                 entry.outcome, entry.reason = "failed", problem.message
                 self._failed.add(problem.message, entry.position)
+                self._is_worth_another_try |= row.number in self._may_pass
             else:
                 entry.outcome = "deleted" if entry.deleted_from else "already_gone"
             self._outcomes[entry.outcome] += 1

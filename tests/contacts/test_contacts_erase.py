@@ -216,6 +216,13 @@ def test_failure_that_may_pass_is_worth_another_try(erase: Erase) -> None:
     assert erase.left(*USERS[:2]) == [USERS[0]]
 
 
+def test_failure_that_passed_makes_no_other_worth_another_try(erase: Erase) -> None:
+    erase.emulator.faults.plan([None, *["500"] * 5, "400"])
+    with pytest.raises(RefusedError, match="at 2: "):
+        erase(USERS[:3], contact_type="users")
+    assert erase.left(*USERS[:3]) == [USERS[1]]
+
+
 def test_lost_answer_to_a_deletion_counts_as_deleted(erase: Erase) -> None:
     erase.emulator.faults.plan([None, "reset_after"])
     assert counts(erase(USERS[:1], contact_type="users")) == (1, 0, 0)

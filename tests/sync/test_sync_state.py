@@ -82,7 +82,7 @@ def test_reading_the_list_for_vanished_contacts_keeps_the_lock_alive(emulator: E
     done: list[bytes] = []
     with Client(emulator.token, emulator.url) as client:
         handle_vanished(
-            client, "users", prints, keys, "delete", (), done.extend,
+            client, "users", prints, keys, set(), "delete", (), done.extend,
             lambda: beats.append(None),
         )  # fmt: skip
     assert len(beats) >= 5
