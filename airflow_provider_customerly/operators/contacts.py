@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
 from airflow_provider_customerly.contacts import (
@@ -15,46 +14,39 @@ from airflow_provider_customerly.contacts import (
 )
 from airflow_provider_customerly.hooks.failures import fail_at_once
 from airflow_provider_customerly.hooks.lookup import find_location
-from airflow_provider_customerly.operators.named_contacts import NamedContactsOperator
+from airflow_provider_customerly.operators.named_contacts import NamedArguments, NamedContactsOperator
 from airflow_provider_customerly.transfers.checking import checked
 from airflow_provider_customerly.transfers.context import leave_result, name_of_task_instance, tell_outlets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from airflow.sdk import Context
 
     from airflow_provider_customerly.storage import Location
 
 
-class DeleteArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """What an erasure can be told, besides its contacts."""
+class DeleteArguments(NamedArguments, frozen=True, kw_only=True):
+    """What an erasure can be told."""
 
-    sql: str | None
-    sql_conn_id: str | None
-    customerly_conn_id: str
     contact_type: Literal["users", "leads", "both"]
     max_deletions: Annotated[int, Meta(ge=0)]
     look_only: bool
     record_path: Annotated[str, Meta(pattern=r"\S")] | None
     record_conn_id: str | None
-    max_concurrency: Annotated[int, Meta(ge=1, le=64)]
 
 
-class TagArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """What tagging can be told, besides its contacts."""
+class TagArguments(NamedArguments, frozen=True, kw_only=True):
+    """What tagging can be told."""
 
-    sql: str | None
-    sql_conn_id: str | None
-    customerly_conn_id: str
     contact_type: Literal["users", "leads"]
     tag: Annotated[str, Meta(pattern=r"\S")]
     untag: bool
     batch_size: Annotated[int, Meta(ge=1, le=100)]
-    max_concurrency: Annotated[int, Meta(ge=1, le=64)]
 
 
 EXPECTED = {
+    "parameters": "must be a list or a dictionary of values, or None",
     "record_path": "must not be blank; if it is a template, check the variable it is rendered from",
     "tag": "must not be blank; if it is a template, check the variable it is rendered from",
     "look_only": "(dry_run) must be true or false",
@@ -104,10 +96,6 @@ class CustomerlyDeleteContactsOperator(NamedContactsOperator):
     def __init__(
         self,
         *,
-        emails: Sequence[str] | None = None,
-        user_ids: Sequence[str | int] | None = None,
-        sql: str | None = None,
-        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         contact_type: str = "both",
         max_deletions: int | str = 100,
         dry_run: bool | str = False,
@@ -115,14 +103,7 @@ class CustomerlyDeleteContactsOperator(NamedContactsOperator):
         record_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            emails=emails,
-            user_ids=user_ids,
-            sql=sql,
-            parameters=parameters,
-            contact_type=contact_type,
-            **kwargs,
-        )
+        super().__init__(contact_type=contact_type, **kwargs)
         self.max_deletions = max_deletions
         self.look_only = dry_run  # an operator has a method named dry_run
         self.record_path = record_path
@@ -132,7 +113,7 @@ class CustomerlyDeleteContactsOperator(NamedContactsOperator):
         """Delete the contacts and return what came of it."""
         with fail_at_once(ValueError, RefusedError):
             arguments = checked(DeleteArguments, EXPECTED, self)
-            named = self._named(arguments.max_deletions)
+            named = self._named(arguments, arguments.max_deletions)
             try:
                 with self.hook.client as client:
                     result = erase_contacts(
@@ -189,22 +170,11 @@ class CustomerlyTagContactsOperator(NamedContactsOperator):
         *,
         tag: str,
         untag: bool | str = False,
-        emails: Sequence[str] | None = None,
-        user_ids: Sequence[str | int] | None = None,
-        sql: str | None = None,
-        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         contact_type: str = "users",
         batch_size: int = 50,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            emails=emails,
-            user_ids=user_ids,
-            sql=sql,
-            parameters=parameters,
-            contact_type=contact_type,
-            **kwargs,
-        )
+        super().__init__(contact_type=contact_type, **kwargs)
         self.tag = tag
         self.untag = untag
         self.batch_size = batch_size
@@ -213,7 +183,7 @@ class CustomerlyTagContactsOperator(NamedContactsOperator):
         """Tag the contacts and return what came of it."""
         with fail_at_once(ValueError, RefusedError):
             arguments = checked(TagArguments, EXPECTED, self)
-            named = self._named()
+            named = self._named(arguments)
             try:
                 with self.hook.client as client:
                     result = tag_contacts(

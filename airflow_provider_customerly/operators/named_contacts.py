@@ -5,31 +5,33 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from airflow.sdk import BaseOperator
+import msgspec
+from msgspec import Meta
 
 from airflow_provider_customerly.contacts import Named, collect
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
-from airflow_provider_customerly.operators.unshown import Unshown, shown
+from airflow_provider_customerly.transfers.private_fields import PrivateFieldsOperator, shown
 from airflow_provider_customerly.transfers.sql_source import SqlSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    import jinja2
-    from airflow.sdk import Context
+    from collections.abc import Mapping
 
     from airflow_provider_customerly.contacts import NamedBy
 
-_PRIVATE = ("emails", "user_ids", "parameters")
+
+class NamedArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """What operators on named contacts can be told, besides the lists that name them."""
+
+    sql: str | None
+    parameters: dict[str, Any] | list[Any] | None
+    sql_conn_id: str | None
+    max_concurrency: Annotated[int, Meta(ge=1, le=64)]
 
 
-class NamedContactsOperator(BaseOperator):
-    """Base of operators whose contacts come from a list of emails, a list of user ids, or a query.
-
-    The values rendered for the lists and for ``parameters`` are not shown in Airflow's pages.
-    """
+class NamedContactsOperator(PrivateFieldsOperator):
+    """Base of operators whose contacts come from a list of emails, a list of user ids, or a query."""
 
     template_fields: Sequence[str] = (
         "emails",
@@ -42,6 +44,7 @@ class NamedContactsOperator(BaseOperator):
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql"}
+    private_fields = ("emails", "user_ids", "parameters")
     ui_color = "#ffe3e3"
 
     def __init__(
@@ -81,32 +84,16 @@ class NamedContactsOperator(BaseOperator):
     def _stop(self) -> threading.Event:
         return threading.Event()
 
-    def _do_render_template_fields(
-        self,
-        parent: Any,
-        template_fields: Iterable[str],
-        context: Context,
-        jinja_env: jinja2.Environment,
-        seen_oids: set[int],
-    ) -> None:
-        # The one place that mapped and other tasks both come through after rendering and before Airflow
-        # stores what was rendered.
-        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
-        if parent is self:
-            for name in _PRIVATE:
-                if getattr(self, name) is not None:
-                    setattr(self, name, Unshown(shown(getattr(self, name))))
-
-    def _named(self, max_deletions: int | None = None) -> Named:
+    def _named(self, arguments: NamedArguments, max_deletions: int | None = None) -> Named:
         """Read and check the contacts.
 
         :raises ValueError: says what is wrong, and quotes no contact.
         """
-        emails, user_ids, parameters = (shown(getattr(self, name)) for name in _PRIVATE)
-        if sum(source is not None for source in (emails, user_ids, self.sql)) != 1:
+        emails, user_ids = shown(self.emails), shown(self.user_ids)
+        if sum(source is not None for source in (emails, user_ids, arguments.sql)) != 1:
             raise ValueError("Give exactly one of emails, user_ids and sql: where the contacts come from.")
-        if self.sql is None:
-            if parameters is not None or self.sql_conn_id is not None:
+        if arguments.sql is None:
+            if arguments.parameters is not None or arguments.sql_conn_id is not None:
                 raise ValueError("sql_conn_id and parameters go with sql: leave them out.")
             by: NamedBy = "email" if emails is not None else "user_id"
             entries = emails if emails is not None else user_ids
@@ -117,9 +104,10 @@ class NamedContactsOperator(BaseOperator):
                     "render_template_as_native_obj=True; the output of another task can be passed as it is."
                 )
             return collect(by, [list(entries)], max_deletions)
-        if not self.sql_conn_id:
+        if not arguments.sql_conn_id:
             raise ValueError("sql_conn_id is missing: name the Airflow connection of the database.")
-        with SqlSource(self.sql_conn_id, sql=self.sql, parameters=parameters).open() as rows:
+        source = SqlSource(arguments.sql_conn_id, sql=arguments.sql, parameters=arguments.parameters)
+        with source.open() as rows:
             by = _named_by(rows.columns)
             return collect(by, ([row[0] for row in chunk] for chunk in rows), max_deletions)
 

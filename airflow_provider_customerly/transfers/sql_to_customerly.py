@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
 from airflow_provider_customerly.hooks.failures import fail_at_once
 from airflow_provider_customerly.hooks.lookup import find_location
@@ -14,6 +12,7 @@ from airflow_provider_customerly.sync import SyncRejectsError, apply_plan, plan_
 from airflow_provider_customerly.transfers.checking import checked
 from airflow_provider_customerly.transfers.context import leave_result, name_of_task_instance, tell_outlets
 from airflow_provider_customerly.transfers.log_table import LogTable
+from airflow_provider_customerly.transfers.private_fields import PrivateFieldsOperator
 from airflow_provider_customerly.transfers.sql_source import SqlSource, sql_hook
 from airflow_provider_customerly.transfers.sync_arguments import EXPECTED, SyncArguments
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.sync import Reject, RunRecord
 
 
-class SqlToCustomerlyOperator(BaseOperator):
+class SqlToCustomerlyOperator(PrivateFieldsOperator):
     """Bring Customerly's contacts in step with a warehouse table, sending only what changed.
 
     Each row is mapped to a contact and compared with the **ledger** of what Customerly accepted before; only
@@ -40,13 +39,16 @@ class SqlToCustomerlyOperator(BaseOperator):
     :param sql_conn_id: Airflow connection of the warehouse; any type whose hook speaks SQL.
     :param sql: a query, or the name of a ``.sql`` file with one.
     :param table: a table or view to read whole, instead of ``sql``.
-    :param parameters: values for the placeholders in ``sql``, in the style of the database's driver.
+    :param parameters: values for the placeholders in ``sql``, in the style of the database's driver. What is
+        rendered for them is not shown by Airflow; what is written into the DAG is.
     :param chunk_size: rows read and compared at a time.
     :param state_path: folder or bucket for the sync's memory, anything ``ObjectStoragePath`` takes. The
         rejects and plans in it name contacts.
     :param state_conn_id: Airflow connection for ``state_path``, unless the path names one.
     :param sync_name: names the sync; its state is a folder of that name, and only one run of it goes on at a
-        time. By default ``<dag_id>.<task_id>``.
+        time. By default ``<dag_id>.<task_id>``. The instances of a mapped task must each have their own, as
+        by ``expand_kwargs([{"table": "eu", "sync_name": "customers_eu"}, ...])``: in a shared one, each would
+        take the contacts of the others for vanished.
     :param contact_type: ``users`` or ``leads``.
     :param customerly_conn_id: connection of type ``customerly``.
     :param field_mapping: column to field, such as ``{"mail": "email", "plan_name": "attributes.plan", "note":
@@ -103,7 +105,8 @@ class SqlToCustomerlyOperator(BaseOperator):
         "log_table",
     )
     template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers = {"sql": "sql", "parameters": "json", "field_mapping": "json"}
+    template_fields_renderers = {"sql": "sql", "field_mapping": "json"}
+    private_fields = ("parameters",)
     ui_color = "#ffe8d6"
 
     def __init__(
@@ -182,7 +185,8 @@ class SqlToCustomerlyOperator(BaseOperator):
             arguments = checked(SyncArguments, EXPECTED, self)
             arguments.check()
             try:
-                self._result = self._sync(arguments, name_of_task_instance(context))
+                name = arguments.sync_name or self._default_name(context)
+                self._result = self._sync(arguments, name, name_of_task_instance(context))
             except SyncRejectsError as error:
                 self._result = error.result
                 leave_result(self, context, error.result)
@@ -200,11 +204,19 @@ class SqlToCustomerlyOperator(BaseOperator):
 
         return sync_lineage(self, self._result)
 
-    def _sync(self, arguments: SyncArguments, owner: str) -> dict[str, Any]:
+    def _default_name(self, context: Context) -> str:
+        ti = context.get("ti")
+        if ti is not None and ti.map_index is not None and ti.map_index >= 0:
+            raise ValueError(
+                "sync_name is missing. The instances of a mapped task would share one sync, and each would "
+                "take the contacts of the others for vanished: name each mapped sync in sync_name."
+            )
+        return f"{self.dag_id}.{self.task_id}"
+
+    def _sync(self, arguments: SyncArguments, name: str, owner: str) -> dict[str, Any]:
         options = arguments.options()
         options.check()
         state = find_location(arguments.state_path, arguments.state_conn_id)
-        name = arguments.sync_name or f"{self.dag_id}.{self.task_id}"
         report = self._report(arguments)
         with self.hook.client as client:
             if arguments.plan_path is not None:

@@ -13,6 +13,7 @@ from airflow_provider_customerly.emulator import Choices, Emulator
 SYNC = "customerly_contacts_sync"
 # Lower case, as it is after emails are compared; no part of it is a word of its own.
 MARKER = "qzxw7yv3"
+TEST_DAGS = {"AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags")}
 DEBUG = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}
 ROWS = 120
 
@@ -77,6 +78,35 @@ def test_contacts_are_named_in_the_rejects_alone(
     assert {name for name in files if holds_marker(state / name)} == {synced["rejects"]}
     assert {"sync.json", synced["record"]} < files
     assert any(name.startswith("ledger/") for name in files)
+
+
+def test_a_plan_names_contacts_and_its_parameters_are_shown_nowhere(
+    airflow: Airflow, database: Database, tmp_path: Path
+) -> None:
+    add_marked_customers(database)
+    with Emulator(users=20, leads=5, choices=Choices(refuse_emails=frozenset({email(60)}))) as emulator:
+        run = airflow.run(
+            "dags",
+            "test",
+            "sync_planned",
+            AIRFLOW_VAR_CUSTOMERLY_STATE_PATH=str(tmp_path / "state"),
+            EXCLUDED=email(7),
+            **TEST_DAGS,
+            **DEBUG,
+            **connection(emulator),
+            **warehouse_connection(database),
+        )
+    assert airflow.states("sync_planned") == [("apply", "success", 1), ("plan", "success", 1)], run.stdout
+    results = airflow.results("sync_planned")
+    assert results["plan"]["rows_read"] == ROWS - 1
+    assert results["apply"]["sent"] > 0
+
+    assert airflow.places_with(MARKER, run.stdout) == []
+    state = tmp_path / "state" / "planned"
+    files = {path.relative_to(state).as_posix() for path in state.rglob("*") if path.is_file()}
+    named = {results["plan"]["plan"], results["apply"]["rejects"]}
+    assert {name for name in files if holds_marker(state / name)} == named
+    assert {name.partition("/")[0] for name in named} == {"plans", "rejects"}
 
 
 def test_unknown_token_fails_at_once_and_is_shown_nowhere(

@@ -163,6 +163,10 @@ def test_a_query_must_say_what_names_the_contacts(
         ({"emails": USERS, "customerly_conn_id": "nowhere"}, "no connection 'nowhere': add one of type Cust"),
         ({"sql": "select 1", "sql_conn_id": "nowhere"}, "no connection 'nowhere': add one to the database"),
         ({"sql": "select 1"}, "sql_conn_id is missing"),
+        (
+            {"sql": "select 1", "sql_conn_id": "x", "parameters": MARKER},
+            "parameters must be a list or a dictionary of values, or None. It is of type str.",
+        ),
         ({"sql": "delete from contacts", "sql_conn_id": "x"}, "must be a query"),
     ],
 )
@@ -364,6 +368,12 @@ def test_mapped_tasks_show_nothing_either(emulator: Emulator) -> None:
     assert MARKER not in json.dumps(_serialize_rendered_fields(task))
     assert task.execute({})["deleted"] == 2
     assert left(emulator) == [USERS[0], *USERS[3:]]
+
+
+def test_default_arguments_of_a_dag_count(emulator: Emulator) -> None:
+    with DAG("defaults", default_args={"max_concurrency": 2, "emails": USERS[:1], "contact_type": "users"}):
+        task = delete()
+    assert (task.max_concurrency, task.emails, task.contact_type) == (2, USERS[:1], "users")
 
 
 def test_constructor_only_assigns() -> None:

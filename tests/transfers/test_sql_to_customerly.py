@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import Asset
+from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
 
 from airflow_provider_customerly.client import CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
@@ -172,6 +173,29 @@ def test_query_with_parameters_plan_then_apply(
     applied = run(tmp_path, plan_path=plan["plan"], sync_name="crm")
     assert (applied["sent"], writes(emulator)) == (100, 2)
     assert (tmp_path / "crm" / "ledger").is_dir()
+
+
+@SQLITE
+def test_rendered_parameters_are_not_shown_and_still_used(
+    customers: Database, emulator: Emulator, tmp_path: Path
+) -> None:
+    sql = "select * from customers where email = :who"
+    task = operator(tmp_path, sql=sql, parameters={"who": "{{ params.who }}"})
+    context: Any = {"params": {"who": "c7@shop.test"}}
+    task.render_template_fields(context)
+    fields = _serialize_rendered_fields(task)
+    assert (fields["parameters"], fields["sql"]) == ("(not shown)", sql)
+    assert "c7@shop.test" not in json.dumps(fields)
+    assert task.execute({})["sent"] == 1
+
+
+@SQLITE
+def test_values_of_parameters_are_not_quoted(customers: Database, emulator: Emulator, tmp_path: Path) -> None:
+    with pytest.raises(AirflowFailException) as error:
+        run(tmp_path, sql="select * from customers where email = ?", parameters="c7@shop.test")
+    assert str(error.value) == (
+        "parameters must be a list or a dictionary of values, or None. It is of type str."
+    )
 
 
 @SQLITE
