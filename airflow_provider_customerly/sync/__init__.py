@@ -1,6 +1,6 @@
 """Warehouse rows to contacts: what changed is sent, and what became of every row is known."""
 
-from airflow_provider_customerly.sync.guards import Guards, Limit, SyncGuardError, limit
+from airflow_provider_customerly.sync.guards import Limit, SyncGuardError
 from airflow_provider_customerly.sync.options import Options
 from airflow_provider_customerly.sync.prepare import Source
 from airflow_provider_customerly.sync.record import RunRecord
@@ -13,7 +13,6 @@ from airflow_provider_customerly.sync.run import (
 )
 
 __all__ = [
-    "Guards",
     "Limit",
     "Options",
     "Reject",
@@ -22,7 +21,6 @@ __all__ = [
     "SyncGuardError",
     "SyncRejectsError",
     "apply_plan",
-    "limit",
     "plan_contacts",
     "sync_contacts",
 ]

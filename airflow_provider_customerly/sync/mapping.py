@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any
 
-from airflow_provider_customerly.client.endpoints import check_contact_type
 from airflow_provider_customerly.sync.clock import Clock
 from airflow_provider_customerly.sync.email import emails
 from airflow_provider_customerly.sync.rows import MappedRow, Problem
-from airflow_provider_customerly.sync.tags import Tags, check_tags
+from airflow_provider_customerly.sync.rules import OWN, PREFIX, Rules, check_field, take
+from airflow_provider_customerly.sync.tags import Tags
 from airflow_provider_customerly.sync.unsendable import Converted
-from airflow_provider_customerly.sync.values import Attribute, names, user_ids
+from airflow_provider_customerly.sync.values import Attribute, booleans, names, user_ids
 
-_OWN = ("email", "user_id", "name", "tags")
-"""The fields of a contact that are no attributes, in the order of `FieldMapping.fields`."""
-_PREFIX = "attributes."
-_ATTRIBUTE_NAME = re.compile(r"[A-Za-z0-9_]+")
-_READ_ONLY = re.compile(
-    r"first_seen_at|last_activity|last_page_viewed.*|os|country|region|city|timezone|browser_language",
-    re.IGNORECASE,  # whether Customerly tells COUNTRY from country is not known
-)
-
+_BY_NAME = Rules()
 _Convert = Callable[[Sequence[Any]], Converted]
 
 
@@ -36,12 +27,6 @@ class FieldMapping:
     attribute of its name. The values of a row are JSON values only, and depend on nothing but the row.
 
     :param columns: names of the source's columns, in the order of its rows.
-    :param field_mapping: column to field where that is not wanted: `email`, `user_id`, `name`, `tags`,
-        `attributes.` and a name, or None to leave the column out.
-    :param tags: tags that every contact gets after its own.
-    :param timezone: the zone of dates and of times that have none.
-    :param null_as_empty: send "" for names and attributes without a value, which are left out otherwise.
-    :param truncate_text: cut text that is too long for an attribute instead of refusing the row.
     :raises ValueError: the columns cannot be mapped so; the text says which and what to do.
     """
 
@@ -53,35 +38,33 @@ class FieldMapping:
     def __init__(
         self,
         columns: Sequence[str],
-        *,
-        contact_type: str = "users",
-        field_mapping: Mapping[str, str | None] | None = None,
-        tags: Sequence[str] = (),
-        timezone: str | None = None,
-        null_as_empty: bool = False,
-        truncate_text: bool = False,
+        rules: Rules = _BY_NAME,
     ) -> None:
-        check_field_mapping(field_mapping, contact_type, tags)
-        positions = _choose(columns, field_mapping or {}, contact_type)
-        own = [field for field in _OWN if field in positions or (field == "tags" and tags)]
-        attributes = [field for field in positions if field not in _OWN]
+        rules.check()
+        positions = _choose(columns, rules.field_mapping or {}, rules.contact_type)
+        own = [field for field in OWN if field in positions or (field == "tags" and rules.tags)]
+        attributes = [field for field in positions if field not in OWN]
 
         self.fields = (*own, *attributes)
         self.truncated = Counter()
         self._width = len(columns)
         self._own = tuple(own)
-        self._attributes = tuple(field.removeprefix(_PREFIX) for field in attributes)
+        self._attributes = tuple(field.removeprefix(PREFIX) for field in attributes)
 
-        clock = Clock(timezone)
+        clock = Clock(rules.timezone)
         converters: dict[str, _Convert] = {
             "email": emails,
             "user_id": user_ids,
             "name": names,
-            "tags": Tags(tags),
+            "tags": Tags(rules.tags),
         }
         for field in attributes:
-            converters[field] = Attribute(field, clock, truncate_text=truncate_text, truncated=self.truncated)
-        if null_as_empty:
+            converters[field] = Attribute(
+                field, clock, truncate_text=rules.truncate_text, truncated=self.truncated
+            )
+        for field in _fields_of(rules.booleans, columns, positions):
+            converters[field] = partial(booleans, field)
+        if rules.null_as_empty:
             for field in ("name", *attributes):
                 converters[field] = partial(_null_as_empty, converters[field])
         self._steps = [(field, positions.get(field), converters[field]) for field in self.fields]
@@ -119,29 +102,6 @@ class FieldMapping:
         return contact
 
 
-def check_field_mapping(
-    field_mapping: Mapping[str, str | None] | None, contact_type: str, tags: Sequence[str]
-) -> None:
-    """Check all that can be said before the source's columns are known; the parameters are `FieldMapping`'s.
-
-    :raises ValueError: says which column, and what to do.
-    """
-    check_contact_type(contact_type)
-    check_tags(tags)
-    if field_mapping is None:
-        return
-    if not isinstance(field_mapping, Mapping):
-        raise ValueError(
-            f"field_mapping is {field_mapping!r}: give a dictionary of column to field, such as "
-            '{"email_address": "email"}.'
-        )
-    taken: dict[str, str] = {}
-    for column, field in field_mapping.items():
-        if field is not None:
-            _check_field(column, field, contact_type)
-            _take(taken, field, column)
-
-
 def _choose(
     columns: Sequence[str], field_mapping: Mapping[str, str | None], contact_type: str
 ) -> dict[str, int]:
@@ -164,8 +124,8 @@ def _choose(
     for position, column in enumerate(columns):
         field = field_mapping[column] if column in field_mapping else _default_field(column)
         if field is not None:
-            _check_field(column, field, contact_type)
-            _take(taken, field, column)
+            check_field(column, field, contact_type)
+            take(taken, field, column)
             positions[field] = position
     if "email" not in positions:
         raise ValueError(
@@ -175,44 +135,20 @@ def _choose(
     return positions
 
 
+def _fields_of(flags: Sequence[str], columns: Sequence[str], positions: Mapping[str, int]) -> Iterator[str]:
+    """Give the attributes that hold only yes or no."""
+    for column in flags:
+        field = next((field for field, at in positions.items() if columns[at] == column), None)
+        if field is None or field in OWN:
+            raise ValueError(
+                f"booleans names the column {column!r}, which is not mapped to an attribute. The source has: "
+                f"{', '.join(columns)}. Upper and lower case count."
+            )
+        yield field
+
+
 def _default_field(column: str) -> str:
-    return column.lower() if column.lower() in _OWN else _PREFIX + column
-
-
-def _check_field(column: object, field: object, contact_type: str) -> None:
-    if field == "user_id" and contact_type == "leads":
-        raise ValueError(
-            f"The column {column!r} would go to user_id, which a lead does not have: leave it out with "
-            f"field_mapping={{{column!r}: None}}, or map it to an attribute."
-        )
-    if field in _OWN:
-        return
-    if not isinstance(field, str) or not field.startswith(_PREFIX):
-        raise ValueError(
-            f"field_mapping maps the column {column!r} to {field!r}, which is no field of a contact: use one "
-            f"of {', '.join(_OWN)}, {_PREFIX}<name>, or None to leave it out."
-        )
-    name = field.removeprefix(_PREFIX)
-    instead = f"name another in field_mapping={{{column!r}: 'attributes.<name>'}}, or leave it out with None."
-    if not _ATTRIBUTE_NAME.fullmatch(name):
-        raise ValueError(
-            f"The column {column!r} would go to the attribute {name!r}, but the name of an attribute has "
-            f"only the letters A to Z, digits and underscores: {instead}"
-        )
-    if _READ_ONLY.fullmatch(name):
-        raise ValueError(
-            f"The column {column!r} would go to the attribute {name!r}, which Customerly sets itself and "
-            f"nobody can write: {instead}"
-        )
-
-
-def _take(taken: dict[str, str], field: str, column: str) -> None:
-    if field in taken:
-        raise ValueError(
-            f"The columns {taken[field]!r} and {column!r} would both go to {field}: leave one out with "
-            f"field_mapping={{{column!r}: None}}, or map it to another field."
-        )
-    taken[field] = column
+    return column.lower() if column.lower() in OWN else PREFIX + column
 
 
 def _null_as_empty(convert: _Convert, values: Sequence[Any]) -> Converted:

@@ -41,7 +41,7 @@ class Planner:
 
     :param location: the sync's state; the plan is written to `plans/<run>.parquet` there.
     :param retry_rejects: send what was refused before though it has not changed.
-    :param full_resync: send what has not changed, too.
+    :param full_resync: send all, whether it has changed or not.
     :param progress: called with the number of rows read, after each chunk.
     """
 
@@ -121,7 +121,7 @@ class Planner:
         same = (entries["row"] == now).all(axis=1)
         before = entries["status"]
         unchanged = same & (before == Status.DELIVERED) & (not self._full_resync)
-        still_refused = same & (before == Status.REFUSED) & (not self._retry_rejects)
+        still_refused = same & (before == Status.REFUSED) & (not (self._retry_rejects or self._full_resync))
         codes[compared] = np.select(
             [unchanged, still_refused, same | (before == Status.VANISHED)],
             [_UNCHANGED, _STILL_REFUSED, _AGAIN],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_customerly.sync.counts import Counts
 from airflow_provider_customerly.sync.fingerprint import Fingerprints
+from airflow_provider_customerly.sync.guards import check_guards
 from airflow_provider_customerly.sync.mapping import FieldMapping
 from airflow_provider_customerly.sync.plan_file import Seal, read_seal, seal_plan
 from airflow_provider_customerly.sync.planner import Planner
@@ -62,15 +63,7 @@ def prepare(
     :raises ValueError: the source cannot be mapped so.
     :raises SyncGuardError: a guard is breached.
     """
-    mapping = FieldMapping(
-        source.columns,
-        contact_type=options.contact_type,
-        field_mapping=options.field_mapping,
-        tags=options.tags,
-        timezone=options.timezone,
-        null_as_empty=options.null_as_empty,
-        truncate_text=options.truncate_text,
-    )
+    mapping = FieldMapping(source.columns, options)
     ledger = ledger.with_fields(mapping.fields)
     planner = Planner(
         mapping,
@@ -86,7 +79,7 @@ def prepare(
     with writer:
         counts.check_planned()
         if not seal:
-            options.guards.check(counts, int(ledger.living.sum()))
+            check_guards(options, counts, int(ledger.living.sum()))
         size, digest = writer.close()
     if seal:
         seal_plan(
@@ -135,7 +128,7 @@ def prepare_sealed(plan: str, state: State, ledger: Ledger, options: Options) ->
     if ledger.plan == plan:
         name = write_remainder(state.location, plan, state.run, ledger, counts)
         log.info("Going on with %s: what an earlier try has delivered counts as unchanged", plan)
-    options.guards.check(counts, int(ledger.living.sum()))
+    check_guards(options, counts, int(ledger.living.sum()))
     ledger.plan = plan
     return Prepared(name, plan, ledger, counts)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_customerly import __version__
 from airflow_provider_customerly.sync.apply import Application
 from airflow_provider_customerly.sync.fingerprint import Fingerprints
+from airflow_provider_customerly.sync.guards import allowed, breach
 from airflow_provider_customerly.sync.plan_file import read_plan
 from airflow_provider_customerly.sync.prepare import Prepared, Source, prepare, prepare_sealed
 from airflow_provider_customerly.sync.record import Outcome, RunRecord, up_to_last_complete, write_record
@@ -129,12 +130,12 @@ class _Run:
         for planned in islice(rows, _SAMPLE):
             what = planned.message or ", ".join(planned.changed_fields or ())
             log.info("For instance row %d is %s: %s", planned.number, planned.action, what)
-        breach = self._options.guards.breach(prepared.counts, int(prepared.ledger.living.sum()))
-        if breach:
-            log.warning("A run that sends would stop: %s", breach)
+        problem = breach(self._options, prepared.counts, int(prepared.ledger.living.sum()))
+        if problem:
+            log.warning("A run that sends would stop: %s", problem)
         log.info("The plan is %s/%s", self._state.location, prepared.plan)
         log.info("To do exactly that, run again with plan_path=%r and without sql or table", prepared.plan)
-        return {**self._result(self._write_record(prepared, "planned"), prepared), "breach": breach}
+        return {**self._result(self._write_record(prepared, "planned"), prepared), "breach": problem}
 
     def carry_out(self, prepared: Prepared) -> dict[str, Any]:
         """Deliver the rows, remember what came of it, and fail if too many were not delivered."""
@@ -192,7 +193,7 @@ class _Run:
         return self._write_record(prepared, outcome, error, name)
 
     def _has_too_many_rejects(self, counts: Counts) -> bool:
-        return counts.rejects > self._options.max_rejects.of(counts.rows_read)
+        return counts.rejects > allowed(self._options.max_rejects, counts.rows_read)
 
     def _end_early(
         self, prepared: Prepared, work: Application, rejects: RejectWriter, error: BaseException

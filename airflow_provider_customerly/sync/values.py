@@ -38,6 +38,10 @@ _MILLISECONDS = (
     "A number too large for unix seconds in an attribute named like a date; it looks like milliseconds: "
     "divide it by 1000 in the query, or name the attribute otherwise if it is no date."
 )
+_BOOLEANS: dict[Any, bool] = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
+_NO_BOOLEAN = (
+    "Neither 0 nor 1, nor true or false: convert it in the query, or leave the column out of booleans."
+)
 _NO_ID = "Not an id: give text or a whole number. Convert it in the query."
 _INEXACT_ID = (
     "A floating-point number too large to be exact: convert the id to text or an integer in the query."
@@ -113,6 +117,11 @@ class Attribute:
         return number
 
 
+def booleans(field: str, values: Sequence[Any]) -> Converted:
+    """Convert a column of an attribute that is true or false, from 0 and 1, as numbers, bits or text."""
+    return one_by_one(field, _boolean, values)
+
+
 def names(values: Sequence[Any]) -> Converted:
     """Convert a column of names: text as it is, nothing for blank text."""
     return one_by_one("name", _name, values)
@@ -149,3 +158,16 @@ def _user_id(value: Any) -> str | None:
         return str(number)
     whole = isinstance(value, float) and value.is_integer()
     raise Unsendable("bad_value", _INEXACT_ID if whole else _NO_ID)
+
+
+def _boolean(value: Any) -> bool | None:
+    value = plain(value)
+    if isinstance(value, bytes):  # what MySQL's drivers give for BIT(1)
+        value = int.from_bytes(value, "big")
+    if isinstance(value, str):
+        value = value.strip().lower()
+    if value is None:
+        return None
+    if isinstance(value, bool | int | float | Decimal | str) and value in _BOOLEANS:
+        return _BOOLEANS[value]
+    raise Unsendable("bad_value", _NO_BOOLEAN)

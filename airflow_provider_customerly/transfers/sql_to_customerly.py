@@ -55,6 +55,7 @@ class SqlToCustomerlyOperator(PrivateFieldsOperator):
         None}``; ``None`` leaves a column out. By default ``email``, ``user_id``, ``name`` and ``tags`` go to
         the fields of these names and every other column to the attribute of its name.
     :param tags: tags that every contact of this sync gets.
+    :param booleans: columns whose 0 and 1 mean false and true, such as SQLite's and MySQL's booleans.
     :param timezone: time zone of dates, and of times that have none, such as ``Europe/Rome``.
     :param null_as_empty: send ``""`` for names and attributes that are null, which are left alone otherwise.
     :param truncate_text: cut attributes of more than 128 characters instead of rejecting their row.
@@ -92,6 +93,7 @@ class SqlToCustomerlyOperator(PrivateFieldsOperator):
         "customerly_conn_id",
         "field_mapping",
         "tags",
+        "booleans",
         "timezone",
         "min_rows",
         "max_changes",
@@ -124,6 +126,7 @@ class SqlToCustomerlyOperator(PrivateFieldsOperator):
         customerly_conn_id: str = CustomerlyHook.default_conn_name,
         field_mapping: Mapping[str, str | None] | None = None,
         tags: Sequence[str] = (),
+        booleans: Sequence[str] = (),
         timezone: str | None = None,
         null_as_empty: bool = False,
         truncate_text: bool = False,
@@ -155,6 +158,7 @@ class SqlToCustomerlyOperator(PrivateFieldsOperator):
         self.customerly_conn_id = customerly_conn_id
         self.field_mapping = field_mapping
         self.tags = tags
+        self.booleans = booleans
         self.timezone = timezone
         self.null_as_empty = null_as_empty
         self.truncate_text = truncate_text
@@ -214,19 +218,17 @@ class SqlToCustomerlyOperator(PrivateFieldsOperator):
         return f"{self.dag_id}.{self.task_id}"
 
     def _sync(self, arguments: SyncArguments, name: str, owner: str) -> dict[str, Any]:
-        options = arguments.options()
-        options.check()
         state = find_location(arguments.state_path, arguments.state_conn_id)
         report = self._report(arguments)
         with self.hook.client as client:
             if arguments.plan_path is not None:
                 return apply_plan(
-                    client, arguments.plan_path, state, name, options, owner=owner, report=report
+                    client, arguments.plan_path, state, name, arguments, owner=owner, report=report
                 )
             with self._source(arguments).open() as rows:
                 if arguments.plan_only:
-                    return plan_contacts(client, rows, state, name, options, owner=owner)
-                return sync_contacts(client, rows, state, name, options, owner=owner, report=report)
+                    return plan_contacts(client, rows, state, name, arguments, owner=owner)
+                return sync_contacts(client, rows, state, name, arguments, owner=owner, report=report)
 
     def _source(self, arguments: SyncArguments) -> SqlSource:
         return SqlSource(

@@ -14,7 +14,7 @@ from sync_process import Job, Kill, Rows, start
 
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.storage import Location
-from airflow_provider_customerly.sync import Options, limit
+from airflow_provider_customerly.sync import Options
 from airflow_provider_customerly.sync.fingerprint import Fingerprints
 from airflow_provider_customerly.sync.journal import read_into
 from airflow_provider_customerly.sync.ledger import keys_of
@@ -192,7 +192,7 @@ def test_kills_faults_and_vanished_rows_together_change_nothing_in_the_end(
     print(f"seed {seed}")
     draw = random.Random(seed)
     table = Table(emulator, 1_000, draw)
-    rejects = limit("max_rejects", 0.2)  # more than there are, or nobody would count as vanished
+    rejects = 0.2  # more than there are, or nobody would count as vanished
     options = Options(batch_size=25, max_concurrency=4, on_vanished="delete", max_rejects=rejects)
     job = Job(emulator.url, emulator.token, str(tmp_path), table.source, options)
     state = Location.of(tmp_path / "nightly")

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_customerly.emulator.rules import contact_problem
-from airflow_provider_customerly.sync.mapping import FieldMapping, check_field_mapping
+from airflow_provider_customerly.sync.mapping import FieldMapping
 from airflow_provider_customerly.sync.rows import MappedRow
+from airflow_provider_customerly.sync.rules import Rules
 
 ADA = "ada@northwind.test"
 COLUMNS = ["plan", "email", "name", "user_id", "tags", "signup_at", "NOTE"]
@@ -43,12 +44,14 @@ def test_a_database_that_shouts_is_understood() -> None:
 def test_columns_can_be_renamed_and_left_out() -> None:
     mapping = FieldMapping(
         ["Email_Address", "plan_name", "internal note", "seats", "email"],
-        field_mapping={
-            "Email_Address": "email",
-            "plan_name": "attributes.plan",
-            "internal note": None,
-            "email": None,
-        },
+        Rules(
+            field_mapping={
+                "Email_Address": "email",
+                "plan_name": "attributes.plan",
+                "internal note": None,
+                "email": None,
+            }
+        ),
     )
     assert mapping.fields == ("email", "attributes.plan", "attributes.seats")
     [row] = mapping.map([(ADA, "pro", object(), 3, "someone@else.test")], 1)
@@ -58,7 +61,7 @@ def test_columns_can_be_renamed_and_left_out() -> None:
 def test_a_column_may_go_to_a_field_of_another_name() -> None:
     mapping = FieldMapping(
         ["user_id", "email", "name"],
-        field_mapping={"user_id": "attributes.user_id", "name": "user_id", "email": "email"},
+        Rules(field_mapping={"user_id": "attributes.user_id", "name": "user_id", "email": "email"}),
     )
     assert mapping.fields == ("email", "user_id", "attributes.user_id")
 
@@ -69,7 +72,11 @@ def test_fields_of_the_vendor_that_can_be_written_are_attributes_like_others() -
 
 
 def test_leads_are_mapped_too() -> None:
-    assert FieldMapping(["email", "name", "tags"], contact_type="leads").fields == ("email", "name", "tags")
+    assert FieldMapping(["email", "name", "tags"], Rules(contact_type="leads")).fields == (
+        "email",
+        "name",
+        "tags",
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_leads_are_mapped_too() -> None:
 )
 def test_columns_that_cannot_be_mapped(columns: list[Any], options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValueError, match=r"\w") as failure:
-        FieldMapping(columns, **options)
+        FieldMapping(columns, Rules(**options))
     assert [word for word in words if word not in str(failure.value)] == []
 
 
@@ -126,9 +133,9 @@ def test_what_the_vendor_sets_itself_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"'{name}'.*Customerly sets itself.*field_mapping"):
         FieldMapping(["email", name])
     with pytest.raises(ValueError, match=f"'home'.*'{name}'"):
-        check_field_mapping({"home": f"attributes.{name}"}, "users", ())
-    assert FieldMapping(["email", name], field_mapping={name: f"attributes.billing_{name}"})
-    assert FieldMapping(["email", name], field_mapping={name: None}).fields == ("email",)
+        Rules(field_mapping={"home": f"attributes.{name}"}).check()
+    assert FieldMapping(["email", name], Rules(field_mapping={name: f"attributes.billing_{name}"}))
+    assert FieldMapping(["email", name], Rules(field_mapping={name: None})).fields == ("email",)
 
 
 @pytest.mark.parametrize(
@@ -160,21 +167,22 @@ def test_what_the_vendor_sets_itself_is_refused(name: str) -> None:
 def test_what_is_wrong_without_knowing_the_columns(
     field_mapping: Any, contact_type: str, tags: Any, words: list[str]
 ) -> None:
+    rules = Rules(field_mapping=field_mapping, contact_type=contact_type, tags=tags)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\w") as failure:
-        check_field_mapping(field_mapping, contact_type, tags)
+        rules.check()
     assert [word for word in words if word not in str(failure.value)] == []
     with pytest.raises(ValueError, match=r"\w") as again:
-        FieldMapping(["email", "a", "b"], field_mapping=field_mapping, contact_type=contact_type, tags=tags)
+        FieldMapping(["email", "a", "b"], rules)
     assert str(again.value) == str(failure.value)
 
 
 @pytest.mark.parametrize("field_mapping", [None, {}, {"a": None, "b": None}, {"a": "email", "b": None}])
 def test_what_is_right_as_far_as_can_be_told(field_mapping: Any) -> None:
-    check_field_mapping(field_mapping, "leads", ["vip"])
+    Rules(field_mapping=field_mapping, contact_type="leads", tags=["vip"]).check()
 
 
 def test_a_row_is_what_is_sent() -> None:
-    mapping = FieldMapping(COLUMNS, timezone="UTC")
+    mapping = FieldMapping(COLUMNS, Rules(timezone="UTC"))
     rows = [
         ("pro", f" {ADA} ", "Ada", 917, "a, b", dt.datetime(2024, 6, 3, 12), Decimal("1.50")),
         (None, "BEN@Northwind.test", None, None, None, None, None),
@@ -231,12 +239,12 @@ def test_rows_of_a_real_cursor() -> None:
     ],
 )
 def test_constant_tags_come_after_a_row_s_own(value: Any, expected: list[str]) -> None:
-    [row] = FieldMapping(["email", "tags"], tags=[" vip", "new", "vip"]).map([(ADA, value)], 1)
+    [row] = FieldMapping(["email", "tags"], Rules(tags=[" vip", "new", "vip"])).map([(ADA, value)], 1)
     assert row.values == (ADA, expected)
 
 
 def test_constant_tags_need_no_column() -> None:
-    mapping = FieldMapping(["plan", "email"], tags=["vip"])
+    mapping = FieldMapping(["plan", "email"], Rules(tags=["vip"]))
     assert mapping.fields == ("email", "tags", "attributes.plan")
     one, other = mapping.map([("pro", ADA), ("pro", ADA)], 1)
     assert mapping.contact(one) == {"email": ADA, "tags": ["vip"], "attributes": {"plan": "pro"}}
@@ -245,7 +253,7 @@ def test_constant_tags_need_no_column() -> None:
 
 
 def test_no_value_can_be_sent_as_empty_text() -> None:
-    mapping = FieldMapping(["email", "user_id", "name", "tags", "plan", "seats"], null_as_empty=True)
+    mapping = FieldMapping(["email", "user_id", "name", "tags", "plan", "seats"], Rules(null_as_empty=True))
     rows = [(ADA, None, None, None, None, float("nan")), (ADA, "", " ", "", "pro", 0)]
     assert [row.values for row in mapping.map(rows, 1)] == [
         (ADA, None, "", None, "", ""),
@@ -256,7 +264,7 @@ def test_no_value_can_be_sent_as_empty_text() -> None:
 
 
 def test_a_missing_email_stays_missing() -> None:
-    [row] = FieldMapping(["email"], null_as_empty=True).map([(None,)], 1)
+    [row] = FieldMapping(["email"], Rules(null_as_empty=True)).map([(None,)], 1)
     assert (row.email, row.values) == (None, (None,))
     assert [problem.reason for problem in row.problems] == ["missing_email"]
 
@@ -348,7 +356,7 @@ def assert_json_values(values: Sequence[Any]) -> None:
 @settings(max_examples=200)
 @given(rows=sources(ANYTHING) | OF_ONE_TYPE, options=OPTIONS)
 def test_any_row_maps_to_one_row_of_json(rows: list[tuple[Any, ...]], options: dict[str, Any]) -> None:
-    mapping = FieldMapping(COLUMNS, **options)
+    mapping = FieldMapping(COLUMNS, Rules(**options))
     mapped = mapping.map(rows, 1)
     assert [row.number for row in mapped] == list(range(1, len(rows) + 1))
     for row in mapped:
@@ -366,7 +374,7 @@ def test_any_row_maps_to_one_row_of_json(rows: list[tuple[Any, ...]], options: d
 @settings(max_examples=200)
 @given(rows=sources(ANYTHING) | OF_ONE_TYPE, options=OPTIONS, size=st.integers(1, 5))
 def test_chunks_make_no_difference(rows: list[tuple[Any, ...]], options: dict[str, Any], size: int) -> None:
-    whole, parts = FieldMapping(COLUMNS, **options), FieldMapping(COLUMNS, **options)
+    whole, parts = FieldMapping(COLUMNS, Rules(**options)), FieldMapping(COLUMNS, Rules(**options))
     at_once = whole.map(rows, 1)
     by_parts = [
         row for start in range(0, len(rows), size) for row in parts.map(rows[start : start + size], start + 1)
@@ -402,3 +410,24 @@ def test_no_problem_quotes_a_value(value: Any) -> None:
     for problem in row.problems:
         assert not any(part in problem.message for part in (SECRET, "3141")), problem
         assert problem.message.endswith(".")
+
+
+def test_booleans_of_databases_that_have_none() -> None:
+    mapping = FieldMapping(["email", "active", "seats"], Rules(booleans=["active"]))
+    values = [1, 0, None, True, b"\x01", b"\x00", Decimal(1), " TRUE ", "false", "0"]
+    rows = mapping.map([(f"u{n}@shop.test", value, 1) for n, value in enumerate(values)], 1)
+    assert [row.values[1] for row in rows] == [True, False, None, True, True, False, True, True, False, False]
+    assert all(type(row.values[1]) in (bool, type(None)) and row.values[2] == 1 for row in rows)
+
+    wrong = mapping.map(
+        [(f"u{n}@shop.test", value, 1) for n, value in enumerate([2, "yes", 0.5, b"\x02", []])], 1
+    )
+    assert [(row.problems[0].reason, row.problems[0].field) for row in wrong] == [
+        ("bad_value", "attributes.active")
+    ] * 5
+
+
+@pytest.mark.parametrize("column", ["Active", "email", "note"])
+def test_booleans_are_attributes_of_the_source(column: str) -> None:
+    with pytest.raises(ValueError, match=f"booleans names the column '{column}', which is not mapped"):
+        FieldMapping(["email", "active", "note"], Rules(booleans=[column], field_mapping={"note": None}))

@@ -12,12 +12,10 @@ from sync_helpers import customers
 
 from airflow_provider_customerly.client import Client, CustomerlyUnavailable
 from airflow_provider_customerly.sync import (
-    Guards,
     Options,
     SyncGuardError,
     SyncRejectsError,
     apply_plan,
-    limit,
 )
 from airflow_provider_customerly.sync.state import State
 
@@ -55,13 +53,12 @@ def test_a_plan_names_the_fields_that_change(sync: Sync) -> None:
 def test_a_plan_that_a_guard_is_against_can_be_looked_at(
     sync: Sync, caplog: pytest.LogCaptureFixture
 ) -> None:
-    few = Guards(min_rows=1000)
-    planned = sync.plan(customers(30), guards=few)
+    planned = sync.plan(customers(30), min_rows=1000)
     assert (planned["outcome"], planned["new"]) == ("planned", 30)
     assert "fewer than min_rows=1000" in planned["breach"]
     assert planned["breach"] in caplog.text
     with pytest.raises(SyncGuardError, match="min_rows=1000"):
-        sync.apply(planned["plan"], guards=few)
+        sync.apply(planned["plan"], min_rows=1000)
     assert sync.writes() == 0
     assert sync.apply(planned["plan"])["sent"] == 30
 
@@ -133,7 +130,7 @@ def test_a_plan_that_was_applied_in_part_goes_on(
     assert {one["row"]: one["reason"] for one in sync.rejects(result)} == {
         4: "refused", 131: "malformed_email", 275: "refused",
     }  # fmt: skip
-    rejects = limit("max_rejects", 3)
+    rejects = 3
     assert sync.apply(plan, max_rejects=rejects)["sent"] == 0
     rows[0] = (*rows[0][:2], "free")
     assert sync.run(rows, columns, max_rejects=rejects)["sent"] == 1
@@ -148,7 +145,7 @@ def test_what_is_left_of_a_plan_knows_whose_email_was_refused(sync: Sync) -> Non
     changed = [
         (f"new{n}@shop.test" if n == 7 else email, key, "pro") for n, (email, key, _) in enumerate(rows)
     ]
-    options: dict[str, Any] = {"on_vanished": "delete", "max_rejects": limit("max_rejects", 1)}
+    options: dict[str, Any] = {"on_vanished": "delete", "max_rejects": 1}
     plan = sync.plan(changed, columns)["plan"]
     sync.emulator.faults.plan([None, *["503"] * 60])
     with pytest.raises(CustomerlyUnavailable):

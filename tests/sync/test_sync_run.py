@@ -17,10 +17,9 @@ from airflow_provider_customerly.sync import (
     Options,
     SyncGuardError,
     SyncRejectsError,
-    limit,
     sync_contacts,
 )
-from airflow_provider_customerly.sync.guards import Guards
+from airflow_provider_customerly.sync.guards import allowed
 from airflow_provider_customerly.sync.state import State
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def test_refused_rows_turn_the_run_red_and_wait_until_they_change(sync: Sync) ->
     ]
     assert {one["message"] for one in rejects} == {"user_id already belongs to another email"}
 
-    second = sync.run(rows, columns, max_rejects=limit("max_rejects", 0.01))
+    second = sync.run(rows, columns, max_rejects=0.01)
     assert (second["outcome"], second["refused"], second["still_refused"], sync.writes()) == (
         "success",
         3,
@@ -86,12 +85,16 @@ def test_refused_rows_turn_the_run_red_and_wait_until_they_change(sync: Sync) ->
     assert sync.rejects(second) == rejects
 
     rows[11] = (rows[11][0], "id-11")
-    third = sync.run(rows, columns, max_rejects=limit("max_rejects", 3))
+    third = sync.run(rows, columns, max_rejects=3)
     assert (third["sent"], third["still_refused"], sync.writes()) == (1, 2, 1)
 
     with pytest.raises(SyncRejectsError) as again:
         sync.run(rows, columns, retry_rejects=True)
     assert (again.value.result["again"], again.value.result["refused"], sync.writes()) == (2, 2, 1)
+
+    with pytest.raises(SyncRejectsError) as everything:
+        sync.run(rows, columns, full_resync=True)
+    assert (everything.value.result["again"], everything.value.result["refused"]) == (1000, 2)
 
 
 def test_rows_that_break_a_rule_are_named_and_the_others_sent(sync: Sync) -> None:
@@ -122,7 +125,7 @@ def test_duplicates_of_delivered_rows_send_nothing_and_do_not_vanish(sync: Sync)
     sync.run(rows)
     twin = (rows[3][0].upper(), "Other", "pro", 9)
     with pytest.raises(SyncRejectsError) as red:
-        sync.run([*rows, twin], on_vanished="delete", guards=Guards(max_vanished=limit("max_vanished", 50)))
+        sync.run([*rows, twin], on_vanished="delete", max_vanished=50)
     result = red.value.result
     assert (result["unchanged"], result["invalid"], result["vanished"], sync.writes()) == (49, 2, 0, 0)
     assert {one["row"] for one in sync.rejects(result)} == {4, 51}
@@ -130,20 +133,22 @@ def test_duplicates_of_delivered_rows_send_nothing_and_do_not_vanish(sync: Sync)
 
 
 @pytest.mark.parametrize(
-    ("rows", "guards", "told"),
+    ("rows", "guard", "told"),
     [
-        (0, Guards(), "0 rows, fewer than min_rows=1"),
-        (69, Guards(), "31 of 100 contacts are no longer in the source, more than max_vanished=0.1"),
-        (90, Guards(min_rows=91), "90 rows, fewer than min_rows=91"),
-        (120, Guards(max_changes=limit("max_changes", 19)), "20 rows are to be sent"),
-        (120, Guards(max_changes=limit("max_changes", 0.1)), "20 rows are to be sent"),
+        (0, {}, "0 rows, fewer than min_rows=1"),
+        (69, {}, "31 of 100 contacts are no longer in the source, more than max_vanished=0.1"),
+        (90, {"min_rows": 91}, "90 rows, fewer than min_rows=91"),
+        (120, {"max_changes": 19}, "20 rows are to be sent"),
+        (120, {"max_changes": 0.1}, "20 rows are to be sent"),
     ],
 )
-def test_a_guard_stops_before_the_first_write(sync: Sync, rows: int, guards: Guards, told: str) -> None:
+def test_a_guard_stops_before_the_first_write(
+    sync: Sync, rows: int, guard: dict[str, Any], told: str
+) -> None:
     sync.run(customers(100))
     before = {path: path.read_bytes() for path in sync.state.rglob("*") if path.is_file()}
     with pytest.raises(SyncGuardError, match=told):
-        sync.run(customers(rows), guards=guards, on_vanished="delete")
+        sync.run(customers(rows), **guard, on_vanished="delete")
     assert sync.writes() == 0
     assert {path: path.read_bytes() for path in sync.state.rglob("*") if path.is_file()} == before
 
@@ -166,7 +171,7 @@ def test_a_first_run_of_no_rows_says_so(sync: Sync) -> None:
     ],
 )
 def test_a_share_is_reckoned_exactly(value: float | str, whole: int, most: int) -> None:
-    assert limit("max_rejects", value).of(whole) == most
+    assert allowed(value, whole) == most
 
 
 @pytest.mark.parametrize("on_vanished", ["untag", "unsubscribe", "delete", "keep"])
@@ -208,7 +213,7 @@ def test_a_contact_that_was_refused_is_nobody_to_delete(sync: Sync) -> None:
     columns = ("email", "user_id")
     rows = [(f"u{n}@shop.test", f"id-{n}") for n in range(40)]
     mine = ("taken@shop.test", "mine")
-    sync.run([*rows, mine], columns, max_rejects=limit("max_rejects", 1))
+    sync.run([*rows, mine], columns, max_rejects=1)
     result = sync.run(rows[1:], columns, on_vanished="delete")
     assert (result["vanished"], result["vanished_handled"]) == (2, 2)
     store = sync.emulator.store
@@ -222,7 +227,7 @@ def test_nobody_vanishes_in_a_run_of_too_many_rejects(sync: Sync, caplog: pytest
     held = sync.emulator.store.count("users")
     broken = [(None, *row[1:]) for row in rows[:6]] + rows[6:98]
     with pytest.raises(SyncRejectsError, match="8 vanished contacts were left alone") as red:
-        sync.run(broken, on_vanished="delete", max_rejects=limit("max_rejects", 5))
+        sync.run(broken, on_vanished="delete", max_rejects=5)
     result = red.value.result
     assert (result["invalid"], result["vanished"], result["vanished_handled"]) == (6, 8, 0)
     assert sync.emulator.store.count("users") == held
@@ -249,7 +254,7 @@ def test_a_customer_whose_new_email_is_refused_keeps_the_old_contact(
     sync: Sync, on_vanished: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     options: dict[str, Any] = {
-        "on_vanished": on_vanished, "tags": ["warehouse"], "max_rejects": limit("max_rejects", 1)
+        "on_vanished": on_vanished, "tags": ["warehouse"], "max_rejects": 1
     }  # fmt: skip
     store = sync.emulator.store
     rows = [(f"c{n}@shop.test", f"id-{n}") for n in range(60)]
@@ -289,7 +294,7 @@ def test_a_customer_whose_row_is_broken_keeps_the_contact(sync: Sync, instead: l
     rows = [(f"c{n}@shop.test", f"id-{n}") for n in range(60)]
     sync.run(rows, WITH_ID)
     now = [*rows[:7], *instead, *rows[8:59]]
-    result = sync.run(now, WITH_ID, on_vanished="delete", max_rejects=limit("max_rejects", 2))
+    result = sync.run(now, WITH_ID, on_vanished="delete", max_rejects=2)
     assert (result["outcome"], result["vanished"], result["vanished_handled"]) == ("success", 2, 1)
     store = sync.emulator.store
     assert store.find("users", email="c7@shop.test") is not None
@@ -387,7 +392,7 @@ def test_nobody_is_named_but_in_rejects_and_plans(sync: Sync, caplog: pytest.Log
     errors = []
     for change in (rows, rows[5:], [(*row[:2], f"{MARKER}x", 5) for row in rows]):
         try:
-            sync.run(change, on_vanished="delete", guards=Guards(max_vanished=limit("max_vanished", 1.0)))
+            sync.run(change, on_vanished="delete", max_vanished=1.0)
         except SyncRejectsError as error:
             errors.append(f"{error} {error.result}")
     sync.plan(rows)
@@ -412,7 +417,7 @@ def test_old_runs_are_removed_but_for_what_the_next_one_needs(sync: Sync) -> Non
     sync.emulator.store.upsert("users", [{"email": "taken@shop.test", "user_id": "theirs"}])
     rows = [(f"u{n}@shop.test", f"id-{n}") for n in range(60)]
     rows[5] = (rows[5][0], "theirs")
-    rejects = limit("max_rejects", 9)
+    rejects = 9
     sync.plan(rows, columns)
     first = sync.run(rows, columns, max_rejects=rejects)
     second = sync.run(rows, columns, max_rejects=rejects, keep_days=1)

@@ -92,5 +92,5 @@ def test_reading_the_list_for_vanished_contacts_keeps_the_lock_alive(emulator: E
 
 @pytest.mark.parametrize("concurrency", [0, 257])
 def test_a_concurrency_that_cannot_be_is_refused_at_once(concurrency: int) -> None:
-    with pytest.raises(ValueError, match="max_concurrency must be from 1 to 256"):
+    with pytest.raises(ValueError, match="max_concurrency must be a whole number from 1 to 64"):
         Options(max_concurrency=concurrency).check()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from airflow_provider_customerly.sync.email import identity_of
 from airflow_provider_customerly.sync.mapping import FieldMapping
 from airflow_provider_customerly.sync.rows import MappedRow
+from airflow_provider_customerly.sync.rules import Rules
 
 ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 ROME = dt.timezone(dt.timedelta(hours=2))
@@ -40,7 +41,7 @@ class Whole(float):
 
 def mapped(column: str, value: Any, **options: Any) -> MappedRow:
     """The row of a source that has an email and one more column."""
-    [row] = FieldMapping(["email", column], **options).map([("ada@northwind.test", value)], 1)
+    [row] = FieldMapping(["email", column], Rules(**options)).map([("ada@northwind.test", value)], 1)
     return row
 
 
@@ -192,7 +193,7 @@ def test_long_text_is_found_in_any_company(neighbours: list[Any]) -> None:
 
 
 def test_long_text_can_be_cut_and_is_counted() -> None:
-    mapping = FieldMapping(["email", "plan", "note", "name"], truncate_text=True)
+    mapping = FieldMapping(["email", "plan", "note", "name"], Rules(truncate_text=True))
     rows = [("ada@northwind.test", "é" * 200, "short", LONG), ("ben@northwind.test", LONG, None, None)]
     assert [row.values[1:] for row in mapping.map(rows, 1)] == [
         (LONG, "é" * 128, "short"),

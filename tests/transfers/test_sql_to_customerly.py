@@ -286,6 +286,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"max_rejects": "many"}, "max_rejects must be a number of rows"),
     ({"max_vanished": 1.5}, "max_vanished must be a number of rows"),
     ({"keep_days": -1}, "keep_days must be a number of days"),
+    ({"keep_days": 1e6}, "keep_days must be a number of days"),
+    ({"booleans": ["plans"]}, "booleans names the column 'plans'"),
     ({"field_mapping": {"plan": "status"}}, "no field of a contact"),
     ({"field_mapping": {"plan": "attributes.country"}}, "which Customerly sets itself"),
     ({"field_mapping": {"missing": "attributes.x"}}, "missing"),
