@@ -46,7 +46,8 @@ def find_location(path: str, conn_id: str | None) -> Location:
         # Not left to Airflow, which goes on without it on S3, with whatever credentials the worker has.
         find_connection(named, "to the object store")
     try:
-        return Location.of(ObjectStoragePath(path, conn_id=conn_id))
+        # Airflow 3.1 takes a None here to overrule the connection that the path names.
+        return Location.of(ObjectStoragePath(path, conn_id=named))
     except ValueError:
         if scheme in _LOCAL or has_fs(scheme):
             raise

@@ -139,7 +139,7 @@ def test_s3_by_connection_id(
         task = CustomerlyToParquetOperator(task_id="export", path=path, path_conn_id=conn_id, mode=mode)
         task.snapshot_date = "2026-11-23"
         assert task.execute({})["verdict"] == "complete"
-    dataset = read_contacts(ObjectStoragePath(path, conn_id=conn_id), "users")
+    dataset = read_contacts(ObjectStoragePath(path, conn_id=s3_connection), "users")
     assert dataset.count_rows() == len(set(dataset.to_table()["crmhero_user_id"].to_pylist())) == 430
 
 
