@@ -74,7 +74,7 @@ class _Export:
         self._client = client
         self._options = options
         self._location = dataset.location
-        self._plan: Plan = plan_export(dataset, options, datetime.now(timezone.utc))
+        self._plan: Plan = plan_export(dataset, options, client.base_url, datetime.now(timezone.utc))
         self._is_whole = self._plan.since is None
         self._partition = {"snapshot_date" if self._is_whole else "change_date": str(options.snapshot_date)}
 

@@ -30,14 +30,22 @@ class Plan:
     """Read contacts with `last_update` at or after this and add them to `before`; None for the whole list."""
 
 
-def plan_export(dataset: Dataset, options: ExportOptions, now: datetime) -> Plan:
+def plan_export(dataset: Dataset, options: ExportOptions, base_url: str, now: datetime) -> Plan:
     """Decide what an export reads.
 
     The watermark is never later than the start of the reading that found it, by our clock, so a contact with
     a stamp in the future does not hide the changes before it; and reading starts an hour before it, so a
     vendor's clock that is behind ours or is set back by an hour hides none either.
+
+    :raises ValueError: the export is that of another project.
     """
     before = dataset.newest()
+    if before is not None and before.source not in ("", base_url):
+        # Added to, two projects would be mixed; compared, all contacts of the first would be told as deleted.
+        raise ValueError(
+            f"The export at {dataset.location} was read from {before.source}, not from {base_url}. Correct "
+            "the connection's host, or give the export of another project a path of its own."
+        )
     if options.mode == "snapshot":
         return Plan(before, None)
     if before is not None and before.after and before.owner and before.owner == options.owner:

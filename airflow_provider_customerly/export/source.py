@@ -42,7 +42,8 @@ class Source:
         self._client = client
         self._options = options
         low = stamp_text(plan.since) if plan.since else None
-        self.staging = Staging(write.location, options.owner, write.run, f"{low} {options.settings}")
+        settings = f"{client.fingerprint} {low} {options.settings}"
+        self.staging = Staging(write.location, options.owner, write.run, settings)
         staged = self._staged = self.staging.load()
         self.started_at = staged.started_at or datetime.now(timezone.utc)
         self.watermark: datetime | None = None

@@ -123,6 +123,17 @@ def test_only_the_same_work_goes_on(tmp_path: Path, other: dict[str, Any]) -> No
     assert newest(Location.of(tmp_path)).certificate["tries"] == 1
 
 
+@pytest.mark.parametrize("differs", ["address", "token"])
+def test_what_was_read_of_another_project_is_not_mixed_in(tmp_path: Path, differs: str) -> None:
+    with Emulator(users=6000, leads=0, seed=1) as one, Emulator(users=6000, leads=0, seed=2) as other:
+        fails_after(one, 50, tmp_path)
+        if differs == "token":  # of another project at the same address
+            one.service.token, one.service.store = "tok-of-the-other", other.store
+        export(one if differs == "token" else other, tmp_path, owner="the run")
+        assert versions(tmp_path) == other.store.versions("users")
+    assert newest(Location.of(tmp_path)).certificate["tries"] == 1
+
+
 def test_what_a_guard_refused_is_read_anew(tmp_path: Path) -> None:
     with Emulator(users=6000, leads=0) as emulator:
         fails_after(emulator, 50, tmp_path)
@@ -175,3 +186,4 @@ def test_segments_hold_what_the_export_holds_and_no_more(tmp_path: Path) -> None
         assert {len(text) for text in table["email"].to_pylist() if text} == {64}
         assert b"the run" not in segment.read_bytes()
         assert b"pepper" not in segment.read_bytes()
+        assert emulator.token.encode() not in segment.read_bytes()

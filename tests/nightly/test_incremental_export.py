@@ -86,6 +86,18 @@ def test_few_requests_for_few_changes_among_many() -> None:
         assert versions(location) == emulator.store.versions("users")
 
 
+@pytest.mark.parametrize("changed", [0, 5])
+def test_a_list_that_hardly_moves_and_does_not_end_with_a_full_page(tmp_path: Any, changed: int) -> None:
+    with Emulator(users=9_030, leads=0) as emulator:
+        increment(emulator, tmp_path, "2026-11-22")
+        change(emulator, changed)
+        for day in (23, 24):
+            result = increment(emulator, tmp_path, f"2026-11-{day}")
+            assert (result["mode"], result["verdict"]) == ("incremental", "complete")
+            assert result["requests"] < 60
+        assert versions(tmp_path) == emulator.store.versions("users")
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -108,6 +120,19 @@ def test_the_whole_list_is_read_when_changes_are_not_enough(
         assert increment(emulator, tmp_path, **options)["mode"] == "snapshot"
         assert versions(tmp_path) == emulator.store.versions("users")
     assert why in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["snapshot", "incremental"])
+def test_the_export_of_another_project_is_neither_added_to_nor_compared_with(
+    location: Location, mode: str
+) -> None:
+    with Emulator(users=130, leads=0, seed=1) as one, Emulator(users=130, leads=0, seed=2) as other:
+        increment(one, location)
+        told = f"was read from {one.url}, not from {other.url}. .* a path of its own"
+        with pytest.raises(ValueError, match=told):
+            export(other, location, "2026-11-24", mode=mode)
+        assert other.stats()["requests"] == 0
+        assert versions(location) == one.store.versions("users")
 
 
 def test_another_salt_makes_other_hashes_everywhere(tmp_path: Any) -> None:
