@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_provider_customerly.client.errors import CustomerlyProtocolError
 from airflow_provider_customerly.client.records import stamp_of
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Row(msgspec.Struct, gc=False):
+    crmhero_user_id: Any = None
     last_update: Any = None
 
 
@@ -36,6 +38,7 @@ class Locator:
         self._width = per_page
         self._widest = 0
         self._position = 0
+        self._rows: list[_Row] = []
 
     def find(self, guess: int = 0) -> int:
         """Give the position, counted from 0.
@@ -49,13 +52,25 @@ class Locator:
                 old = middle
             else:
                 new = middle
+        if old > 0 and self._widest < self._width:
+            # The list's last page is shorter than the others: only one before it shows what a full page holds.
+            self._is_older(old - 1)
+            self._is_older(old)
         return self._position
 
     def _gallop(self, page: int) -> tuple[int, int]:
         """Give two pages: the first begins before the place (or is -1), the second at or behind it."""
         step = 1
         if self._is_older(page):
+            rows = self._rows
             while self._is_older(page + step):
+                if self._rows == rows:
+                    raise CustomerlyProtocolError(
+                        f"list pages {page} and {page + step} show the same contacts: the server seems to repeat "
+                        "pages or to ignore `page`",
+                        advice="Compare two list pages by hand, and report it to Customerly's support.",
+                    )
+                rows = self._rows
                 page, step = page + step, 2 * step
             return page, page + step
         while page > 0:
@@ -68,7 +83,8 @@ class Locator:
     def _is_older(self, page: int) -> bool:
         """Tell whether a page begins with a contact older than `low`; the highest such page has the place."""
         # One empty answer may be a mistake that would send the reading to the start of the list.
-        stamps = self._stamps(page) or self._stamps(page)
+        self._rows = self._read(page) or self._read(page)
+        stamps = [stamp_of(row) for row in self._rows]
         if not stamps or stamps[0] >= self._low:
             return False
         self._widest = max(self._widest, len(stamps))
@@ -76,5 +92,5 @@ class Locator:
         self._position = page * self._widest + bisect_left(stamps, self._low)
         return True
 
-    def _stamps(self, page: int) -> list[str]:
-        return [stamp_of(row) for row in _decoder.decode(self._fetch(page))]
+    def _read(self, page: int) -> list[_Row]:
+        return _decoder.decode(self._fetch(page))

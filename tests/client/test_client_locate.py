@@ -2,14 +2,14 @@ import itertools
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from simulated_list import Row, SimulatedList
 
-from airflow_provider_customerly.client import Client
+from airflow_provider_customerly.client import Client, CustomerlyProtocolError
 from airflow_provider_customerly.client.chain import Chain
 from airflow_provider_customerly.client.locate import Locator
-from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.emulator import Choices, Emulator
 
 
 class Pages:
@@ -26,7 +26,7 @@ class Pages:
         rows = self.table.page(page, 100)
         if self.empty_every and self.asked % self.empty_every == 0:
             rows = []
-        return msgspec.Raw(msgspec.json.encode([{"last_update": row.last_update} for row in rows]))
+        return msgspec.Raw(msgspec.json.encode([row._asdict() for row in rows]))
 
 
 def stamp(number: int) -> str:
@@ -39,6 +39,8 @@ def stamp(number: int) -> str:
     low=st.integers(0, 620),
     guess=st.integers(0, 4000),
 )
+@example(groups=[1] * 1050, low=1041, guess=1050)  # the last page is the only one that is seen, and not full
+@example(groups=[5] * 10 + [1] * 1000, low=1011, guess=1050)
 def test_finds_the_first_contact_at_or_after_an_instant(groups: list[int], low: int, guess: int) -> None:
     table = SimulatedList(groups, 1)
     truth = sum(groups[: max(0, low - 1)])
@@ -94,6 +96,15 @@ def test_a_reading_loses_nothing_wherever_it_is_told_to_start(
     wanted = {key for key in table.unchanged if f"{table.stamps[key]:08d}" >= low}
     assert {key for key in wanted if found.get(key) != f"{table.stamps[key]:08d}"} == set()
     assert all(row.last_update >= low for row in given_rows)
+
+
+def test_a_server_that_repeats_its_last_page_is_told() -> None:
+    with (
+        Emulator(users=430, leads=0, choices=Choices(past_end="last")) as emulator,
+        Client(emulator.token, emulator.url) as client,
+        pytest.raises(CustomerlyProtocolError, match="list pages 4 and 5 show the same contacts"),
+    ):
+        client.locate("users", "2099-01-01 00:00:00", 430)
 
 
 def test_the_client_finds_the_place_over_http() -> None:
