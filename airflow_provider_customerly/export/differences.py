@@ -17,7 +17,7 @@ from airflow_provider_customerly.storage import Dataset, chain, manifest_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
+    from datetime import date
 
     from airflow_provider_customerly.storage import Location, Manifest
 
@@ -39,8 +39,8 @@ def changes(
     path: Any,
     contact_type: str,
     *,
-    since: int | str | datetime,
-    until: int | str | datetime | None = None,
+    since: int | str | date,
+    until: int | str | date | None = None,
 ) -> pa.RecordBatchReader:
     """Tell what changed between two commits, as a stream.
 
@@ -50,13 +50,15 @@ def changes(
     that became a user). Columns that only one of both commits has are not compared.
 
     :param path: the `path` of the export, as for `read_contacts`.
-    :param since: the earlier commit: its sequence, the name of its manifest, or an instant.
+    :param since: the earlier commit, as the `as_of` of `read_contacts`.
     :param until: the later one, likewise; the newest by default.
-    :raises ValueError: the path is blank or the contact type unknown.
+    :raises ValueError: the path is blank, the contact type unknown, or `since` later than `until`.
     :raises FileNotFoundError: there is no such commit.
     """
     location = locate(path, contact_type)
     old, new = commit_as_of(location, since), commit_as_of(location, until)
+    if old.sequence > new.sequence:
+        raise ValueError(f"since ({since}) is a later commit than until ({until}). Swap the two.")
     rows = _may_differ(location, old, new)
     sides = open_state(location, old), open_state(location, new)
     return pa.RecordBatchReader.from_batches(SCHEMA, _compare(sides, rows, _deleted(location, old, new)))

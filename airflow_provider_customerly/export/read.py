@@ -12,14 +12,14 @@ from airflow_provider_customerly.export.schema import FIELDS
 from airflow_provider_customerly.storage import Dataset, Location, find_commit, manifest_names
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date
 
     from airflow_provider_customerly.storage import Manifest
 
 _TRIES = 3
 
 
-def read_contacts(path: Any, contact_type: str, *, as_of: int | str | datetime | None = None) -> ds.Dataset:
+def read_contacts(path: Any, contact_type: str, *, as_of: int | str | date | None = None) -> ds.Dataset:
     """Open the newest version of each contact; nothing that is being written is seen.
 
     It is read as a stream, over a whole export and the changes committed after it. Only the ids of changed
@@ -28,7 +28,8 @@ def read_contacts(path: Any, contact_type: str, *, as_of: int | str | datetime |
     :param path: the `path` of the export: text, `os.PathLike`, or Airflow's `ObjectStoragePath`.
     :param contact_type: `users` or `leads`.
     :param as_of: the state of an earlier commit: its sequence, the name of its manifest, or an instant at
-        which it was the newest.
+        which it was the newest (UTC unless it says otherwise; a day without a time is the end of that day).
+        All of it may be text.
     :raises ValueError: the path is blank or the contact type unknown.
     :raises FileNotFoundError: nothing has been committed there yet, or not as of then, or it was removed.
     """
@@ -68,7 +69,7 @@ def locate(path: Any, contact_type: str) -> Location:
     return Location.of(path).join(contact_type)
 
 
-def commit_as_of(location: Location, as_of: int | str | datetime | None) -> Manifest:
+def commit_as_of(location: Location, as_of: int | str | date | None) -> Manifest:
     """Find the newest commit, or an earlier one.
 
     :raises FileNotFoundError: there is none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from airflow_provider_customerly.storage.manifest import (
@@ -38,14 +38,15 @@ def chain(location: Location, manifest: Manifest) -> list[Manifest]:
     return found[::-1]
 
 
-def find_commit(location: Location, as_of: int | str | datetime) -> Manifest:
+def find_commit(location: Location, as_of: int | str | date) -> Manifest:
     """Find an earlier commit.
 
     :param as_of: its sequence, the name of its manifest, or an instant (UTC unless it says otherwise) at
-        which it was the newest.
+        which it was the newest; a day without a time is the end of that day. All of it may be text.
     :raises FileNotFoundError: there is none.
     """
     names = manifest_names(location)
+    asked, as_of = as_of, _meant(as_of)
     if isinstance(as_of, datetime):
         instant = as_of if as_of.tzinfo else as_of.replace(tzinfo=timezone.utc)
         for name in reversed(names):
@@ -59,9 +60,22 @@ def find_commit(location: Location, as_of: int | str | datetime) -> Manifest:
                 return read_manifest(location, name.name)
     there = f"from {names[0].sequence} to {names[-1].sequence}" if names else "none"
     raise FileNotFoundError(
-        f"There is no commit as of {as_of} at {location}. It may have been replaced or removed. "
+        f"There is no commit as of {asked} at {location}. It may have been replaced or removed. "
         f"Sequences there: {there}."
     )
+
+
+def _meant(as_of: int | str | date) -> int | str | datetime:
+    """Read text as the number or instant it may be, and a day as its end."""
+    if isinstance(as_of, str):
+        if as_of.isdecimal():
+            return int(as_of)
+        for kind in (date, datetime):
+            with contextlib.suppress(ValueError):
+                return _meant(kind.fromisoformat(as_of.replace("Z", "+00:00")))  # Python 3.10 knows no Z
+    elif isinstance(as_of, date) and not isinstance(as_of, datetime):
+        return datetime.combine(as_of, time.max, timezone.utc)
+    return as_of
 
 
 def commits_in(location: Location, partition: dict[str, str]) -> list[Manifest]:

@@ -44,6 +44,8 @@ def test_agrees_with_a_plain_comparison(
         assert set(told) == compare_plainly(location, since, until)
         assert (len(told) > 0) == (since != until)
     assert changes(location, "users", since=1).read_all().num_rows > 0
+    with pytest.raises(ValueError, match=r"since \(3\) is a later commit than until \(2\)"):
+        changes(location, "users", since=3, until=2)
     assert last == 4
 
 

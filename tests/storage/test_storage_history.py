@@ -1,5 +1,5 @@
 from contextlib import closing
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -104,6 +104,13 @@ def test_a_chain_with_a_gap_says_so(location: Location) -> None:
         (datetime(2026, 11, 21, 23), 2),
         (datetime(2026, 11, 22, 1, tzinfo=timezone(timedelta(hours=2))), 2),
         (datetime(2030, 1, 1, tzinfo=timezone.utc), 3),
+        ("2", 2),
+        ("2026-11-21T00:00:00Z", 2),
+        ("2026-11-21 23:59", 2),
+        ("2026-11-22T01:00:00+02:00", 2),
+        ("2026-11-21", 2),
+        (date(2026, 11, 21), 2),
+        (date(2030, 1, 1), 3),
     ],
 )
 def test_earlier_commits_are_found(location: Location, as_of: Any, sequence: int) -> None:
@@ -115,7 +122,16 @@ def test_earlier_commits_are_found(location: Location, as_of: Any, sequence: int
 
 
 @pytest.mark.parametrize(
-    "as_of", [7, "_manifests/00000007-x.json", datetime(2020, 1, 1, tzinfo=timezone.utc)]
+    "as_of",
+    [
+        7,
+        "7",
+        "_manifests/00000007-x.json",
+        "yesterday",
+        "2026-11-19",
+        date(2026, 11, 19),
+        datetime(2020, 1, 1),
+    ],
 )
 def test_a_commit_that_is_not_there_is_told(location: Location, as_of: Any) -> None:
     commit(location, "snapshot", 20)
