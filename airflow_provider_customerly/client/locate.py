@@ -53,7 +53,7 @@ class Locator:
             else:
                 new = middle
         if old > 0 and self._widest < self._width:
-            # The list's last page is shorter than the others: only one before it shows what a full page holds.
+            # The last page may be short of itself: only one before it shows what a full page holds.
             self._is_older(old - 1)
             self._is_older(old)
         return self._position
@@ -66,8 +66,8 @@ class Locator:
             while self._is_older(page + step):
                 if self._rows == rows:
                     raise CustomerlyProtocolError(
-                        f"list pages {page} and {page + step} show the same contacts: the server seems to repeat "
-                        "pages or to ignore `page`",
+                        f"list pages {page} and {page + step} show the same contacts: the server seems to "
+                        "repeat pages or to ignore `page`",
                         advice="Compare two list pages by hand, and report it to Customerly's support.",
                     )
                 rows = self._rows

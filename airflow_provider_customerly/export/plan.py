@@ -28,6 +28,8 @@ class Plan:
     """The newest commit, that of an earlier try of the same incremental run left out."""
     since: datetime | None
     """Read contacts with `last_update` at or after this and add them to `before`; None for the whole list."""
+    size: int = 0
+    """About how many contacts the list has, if only changes are read."""
 
 
 def plan_export(dataset: Dataset, options: ExportOptions, base_url: str, now: datetime) -> Plan:
@@ -53,15 +55,27 @@ def plan_export(dataset: Dataset, options: ExportOptions, base_url: str, now: da
             before = dataset.at(before.after)
         except FileNotFoundError:
             before = None
-    reason = _why_whole(dataset, before, options, now)
-    if before is None or before.watermark is None or reason:
+    base = _find_base(dataset, before)
+    reason = _why_whole(before, base, options, now)
+    if before is None or before.watermark is None or base is None or reason:
         log.info("Reading the whole list: %s", reason)
         return Plan(before, None)
     assert isinstance(options.lookback, timedelta)  # noqa: S101  # made so by the options
-    return Plan(before, min(before.watermark, before.started_at) - options.lookback - _CLOCK_STEP)
+    since = min(before.watermark, before.started_at) - options.lookback - _CLOCK_STEP
+    return Plan(before, since, base.rows)
 
 
-def _why_whole(dataset: Dataset, before: Manifest | None, options: ExportOptions, now: datetime) -> str:
+def _find_base(dataset: Dataset, before: Manifest | None) -> Manifest | None:
+    """Give the whole state that a commit rests on; None if it is gone."""
+    if before is None:
+        return None
+    try:
+        return chain(dataset.location, before)[0]
+    except FileNotFoundError:
+        return None
+
+
+def _why_whole(before: Manifest | None, base: Manifest | None, options: ExportOptions, now: datetime) -> str:
     """Say why changes are not enough; blank if they are."""
     if before is None:
         return "there is no earlier export to add to"
@@ -74,10 +88,8 @@ def _why_whole(dataset: Dataset, before: Manifest | None, options: ExportOptions
     every = options.full_refresh_every
     if isinstance(every, timedelta) and now - before.refreshed_at >= every * (1 - _EARLY):
         return f"the last time was {before.refreshed_at:%Y-%m-%d %H:%M} UTC"
-    try:
-        whole = chain(dataset.location, before)[0]
-    except FileNotFoundError:
+    if base is None:
         return "an export that the last one rests on is gone"
-    if whole.certificate.get("verdict") != "complete":
+    if base.certificate.get("verdict") != "complete":
         return "the last whole list was not proven complete"
     return ""

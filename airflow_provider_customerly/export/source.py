@@ -52,7 +52,7 @@ class Source:
         if staged.segments:
             low = staged.settled
             log.info("Going on from what an earlier try has read, up to last_update %s", low)
-        guess = staged.position or (plan.before.rows if plan.before else 0)
+        guess = staged.position or plan.size
         self._position = client.locate(options.contact_type, low, guess) if low else 0
         self._reading = client.read_contacts(
             options.contact_type, FIELDS[options.contact_type], low=low, start=self._position
