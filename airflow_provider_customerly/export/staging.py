@@ -35,6 +35,8 @@ _LASTS = timedelta(days=2)
 """Contacts that were deleted since a try would come back with it: an old one is of no use."""
 _NAME = re.compile(rf"{FOLDER}/([0-9a-f]+)/(\d+)-(\d{{8}}T\d{{6}}Z)-[0-9a-f]+\.arrow")
 _META = b"customerly"
+_CHECKSUM_BYTES = hashlib.sha256().digest_size
+"""They follow the end of the Arrow stream, where its readers do not look."""
 
 
 class _Note(msgspec.Struct, kw_only=True):
@@ -193,9 +195,8 @@ class Staging:
         for name in self._location.list(self._folder):
             match = _NAME.fullmatch(name)
             if match and not _is_old(match[3], now):
-                with self._location.open(name) as file, pa.ipc.open_stream(file) as stream:
-                    note = msgspec.json.decode(stream.schema.metadata[_META], type=_Note)
-                if note.settings == self._settings:
+                note = _read_note(self._location.read(name))
+                if note is not None and note.settings == self._settings:
                     notes[name] = note
         return notes
 
@@ -206,7 +207,20 @@ def _encode(batches: Sequence[pa.RecordBatch], note: _Note) -> bytes:
     with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
         for batch in batches:
             stream.write_batch(batch.replace_schema_metadata(schema.metadata))
-    return bytes(sink.getvalue())
+    content = bytes(sink.getvalue())
+    return content + hashlib.sha256(content).digest()
+
+
+def _read_note(segment: bytes) -> _Note | None:
+    """Read the note of a segment; None if the segment is damaged or of another version of this package."""
+    content, checksum = segment[:-_CHECKSUM_BYTES], segment[-_CHECKSUM_BYTES:]
+    if hashlib.sha256(content).digest() != checksum:
+        return None
+    with pa.ipc.open_stream(content) as stream:
+        try:
+            return msgspec.json.decode(stream.schema.metadata[_META], type=_Note)
+        except msgspec.MsgspecError:
+            return None
 
 
 def _is_before(batch: pa.RecordBatch, settled: str) -> pa.Array:

@@ -1,6 +1,8 @@
+import hashlib
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -163,14 +165,38 @@ def test_an_export_of_changes_goes_on_too(tmp_path: Path) -> None:
     assert newest(Location.of(tmp_path)).certificate["tries"] == 2
 
 
-def test_a_damaged_segment_costs_the_time_and_nothing_else(tmp_path: Path) -> None:
-    with Emulator(users=6000, leads=0) as emulator:
-        fails_after(emulator, 50, tmp_path)
-        first = min((tmp_path / "users" / "_staging").rglob("*.arrow"))
-        first.unlink()
+def of_another_version(segment: bytes) -> bytes:
+    content = segment[:-32].replace(b'"tries"', b'"times"')
+    return content + hashlib.sha256(content).digest()
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "deleted": lambda _: b"",
+    "cut": lambda segment: segment[: len(segment) // 2],
+    "zeroed": lambda segment: bytes(len(segment)),
+    "zeroed in the middle": lambda segment: segment[:-5000] + bytes(1000) + segment[-4000:],
+    "of another version": of_another_version,
+}
+
+
+@pytest.mark.parametrize(("which", "tries"), [(0, 1), (-1, 2)], ids=["first", "last"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_segment_costs_time_and_nothing_else(
+    tmp_path: Path, damage: str, which: int, tries: int
+) -> None:
+    with Emulator(users=9000, leads=0) as emulator:
+        fails_after(emulator, 85, tmp_path)
+        segments = sorted((tmp_path / "users" / "_staging").rglob("*.arrow"))
+        assert len(segments) == 2
+        segment = segments[which]
+        content = segment.read_bytes()
+        assert DAMAGES[damage](content) != content
+        segment.write_bytes(DAMAGES[damage](content))
+        if damage == "deleted":
+            segment.unlink()
         export(emulator, tmp_path, owner="the run")
         assert versions(tmp_path) == emulator.store.versions("users")
-    assert newest(Location.of(tmp_path)).certificate["tries"] == 1
+    assert newest(Location.of(tmp_path)).certificate["tries"] == tries
 
 
 def test_segments_hold_what_the_export_holds_and_no_more(tmp_path: Path) -> None:
