@@ -3,6 +3,7 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+import tenacity
 from hypothesis import settings
 
 # Read by Airflow at its first import: nothing of a developer's own Airflow may be seen or touched.
@@ -29,3 +30,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid}: {reason} (a skip like this fails the run when CI is set)"
     return report
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a client's tries follow each other at once."""
+    from airflow_provider_customerly.client import call
+
+    monkeypatch.setattr(call, "_backoff", tenacity.wait_none())

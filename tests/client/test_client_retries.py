@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-import tenacity
 from scripted_server import Reply, ScriptedServer
 
 from airflow_provider_customerly.client import (
@@ -18,7 +17,6 @@ from airflow_provider_customerly.client import (
     CustomerlyProtocolError,
     CustomerlyRateLimited,
     CustomerlyUnavailable,
-    call,
 )
 from airflow_provider_customerly.emulator import Emulator
 
@@ -28,12 +26,6 @@ if TYPE_CHECKING:
 GOOD = Reply(body={"data": ["vip"]})
 DOWN = Reply(503, b"<html>down</html>")
 EXPLAINED = Reply(500, {"error": {"message": "Internal server error"}})
-
-
-@pytest.fixture
-def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count tries without waiting for them."""
-    monkeypatch.setattr(call, "_backoff", tenacity.wait_none())
 
 
 @pytest.fixture(scope="module")

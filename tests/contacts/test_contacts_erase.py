@@ -10,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import tenacity
 
 from airflow_provider_customerly.client import (
     Client,
@@ -18,7 +17,6 @@ from airflow_provider_customerly.client import (
     CustomerlyNotFound,
     CustomerlyRequestError,
     CustomerlyUnavailable,
-    call,
 )
 from airflow_provider_customerly.contacts import (
     RefusedError,
@@ -35,14 +33,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_customerly.storage import Location
 
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
 USERS = [f"user{n}@x.test" for n in range(6)]
 LEADS = [f"lead{n}@x.test" for n in range(3)]
 NOBODY = "nobody@x.test"
-
-
-@pytest.fixture(autouse=True)
-def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call, "_backoff", tenacity.wait_none())
 
 
 @pytest.fixture(scope="module")

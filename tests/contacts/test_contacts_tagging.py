@@ -7,9 +7,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import tenacity
 
-from airflow_provider_customerly.client import Client, CustomerlyAuthError, CustomerlyRequestError, call
+from airflow_provider_customerly.client import Client, CustomerlyAuthError, CustomerlyRequestError
 from airflow_provider_customerly.contacts import (
     RefusedError,
     StoppedError,
@@ -22,13 +21,10 @@ from airflow_provider_customerly.emulator import Choices, Emulator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
 USERS = [f"user{n}@x.test" for n in range(130)]
 LEADS = [f"lead{n}@x.test" for n in range(3)]
-
-
-@pytest.fixture(autouse=True)
-def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call, "_backoff", tenacity.wait_none())
 
 
 @pytest.fixture(scope="module")

@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-@pytest.fixture(autouse=True)
-def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call, "_backoff", tenacity.wait_none())
+pytestmark = pytest.mark.usefixtures("no_backoff")
 
 
 @pytest.fixture(scope="module")
