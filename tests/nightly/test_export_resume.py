@@ -1,8 +1,11 @@
 import hashlib
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from nights import Ticking, export, increment, newest, versions
 
 from airflow_provider_customerly.client import CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
-from airflow_provider_customerly.export import ExportGuardError, read_contacts
+from airflow_provider_customerly.export import ExportGuardError, UnprovenError, read_contacts
 from airflow_provider_customerly.storage import Location
 
 USERS = 100_000
@@ -194,6 +197,57 @@ def test_a_damaged_segment_costs_time_and_nothing_else(
         segment.write_bytes(DAMAGES[damage](content))
         if damage == "deleted":
             segment.unlink()
+        export(emulator, tmp_path, owner="the run")
+        assert versions(tmp_path) == emulator.store.versions("users")
+    assert newest(Location.of(tmp_path)).certificate["tries"] == tries
+
+
+def test_the_reading_begins_with_the_first_try(tmp_path: Path) -> None:
+    """The watermark must not pass by what changed since then."""
+    with Emulator(users=6000, leads=0) as emulator:
+        fails_after(emulator, 50, tmp_path)
+        between = datetime.now(timezone.utc)
+        export(emulator, tmp_path, owner="the run")
+    manifest = newest(Location.of(tmp_path))
+    assert manifest.certificate["tries"] == 2
+    assert manifest.started_at < between
+
+
+def test_what_cannot_be_completed_from_an_earlier_try_is_never_committed(tmp_path: Path) -> None:
+    with Emulator(users=6000, leads=0) as emulator:
+        fails_after(emulator, 50, tmp_path)
+        page = emulator.store.page
+        emulator.store.page = lambda *of: page(*of[:3], "last_update", "desc")  # type: ignore[method-assign]
+        with pytest.raises(UnprovenError, match="An earlier try of this run stopped"):
+            export(emulator, tmp_path, owner="the run", on_unproven="warn")
+        emulator.store.page = page  # type: ignore[method-assign]
+        export(emulator, tmp_path, owner="the run")
+        assert versions(tmp_path) == emulator.store.versions("users")
+    assert newest(Location.of(tmp_path)).certificate["tries"] == 1
+
+
+def test_a_contact_that_came_again_within_the_segments_is_there_once(tmp_path: Path) -> None:
+    with Emulator(users=6000, leads=0, clock=Ticking()) as emulator:
+        fails_after(emulator, 50, tmp_path)
+        changed = [
+            key for key, _ in sorted(emulator.store.versions("users").items(), key=itemgetter(1))[:300]
+        ]
+        for contact_id in changed:
+            emulator.store.update("users", contact_id, {"name": "Changed"})
+        emulator.store.churn(3000, {"create": 1})  # so that the next try dies behind the changed ones
+        fails_after(emulator, 60, tmp_path)
+        export(emulator, tmp_path, owner="the run")
+        assert versions(tmp_path) == emulator.store.versions("users")
+    assert newest(Location.of(tmp_path)).certificate["tries"] == 3
+
+
+@pytest.mark.parametrize(("days", "tries"), [(1, 2), (3, 1)])
+def test_staging_lasts_two_days(tmp_path: Path, days: int, tries: int) -> None:
+    with Emulator(users=6000, leads=0) as emulator:
+        fails_after(emulator, 25, tmp_path)
+        [segment] = (tmp_path / "users" / "_staging").rglob("*.arrow")
+        begun = f"{datetime.now(timezone.utc) - timedelta(days=days):%Y%m%dT%H%M%SZ}"
+        segment.rename(segment.with_name(re.sub(r"\d{8}T\d{6}Z", begun, segment.name)))
         export(emulator, tmp_path, owner="the run")
         assert versions(tmp_path) == emulator.store.versions("users")
     assert newest(Location.of(tmp_path)).certificate["tries"] == tries

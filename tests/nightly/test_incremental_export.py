@@ -138,6 +138,20 @@ def test_the_export_of_another_project_is_neither_added_to_nor_compared_with(
         assert versions(location) == one.store.versions("users")
 
 
+def test_nothing_is_added_to_a_list_that_was_not_proven_complete(
+    tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with Emulator(users=300, leads=0) as emulator:
+        page = emulator.store.page
+        emulator.store.page = lambda *of: page(*of[:3], "last_update", "desc")  # type: ignore[method-assign]
+        assert increment(emulator, tmp_path, on_unproven="warn")["verdict"] == "unproven"
+        emulator.store.page = page  # type: ignore[method-assign]
+        assert increment(emulator, tmp_path)["mode"] == "snapshot"
+        assert "the last whole list was not proven complete" in caplog.text
+        assert increment(emulator, tmp_path)["mode"] == "incremental"
+
+
 def test_another_salt_makes_other_hashes_everywhere(tmp_path: Any) -> None:
     with Emulator(users=130, leads=10) as emulator:
         hashed = {"hash_columns": ["email"]}
