@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from airflow_provider_customerly.housekeeping.places import folder, look, within
+from airflow_provider_customerly.housekeeping.places import folder, is_ours, is_sync, look
 from airflow_provider_customerly.housekeeping.survey import size
 from airflow_provider_customerly.storage import Location, Lock, manifest
+from airflow_provider_customerly.sync.state import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,10 +28,12 @@ class Removal:
         places = look(location)
         self._roots = _topmost([*places.datasets, *places.syncs])
         self._leased = sorted({*self._roots, *places.leased})
+        starts = tuple(f"{root}/" if root else "" for root in self._roots)
+        identities = {f"{name}/{IDENTITY}" if name else IDENTITY for name in places.syncs}
         self._files = {
-            f"{root}/{name}" if root else name: length
-            for root in self._roots
-            for name, length in within(places.files, root).items()
+            name: length
+            for name, length in places.files.items()
+            if name in identities or (name.startswith(starts) and is_ours(name))
         }
 
     def __str__(self) -> str:
@@ -56,7 +59,7 @@ class Removal:
         """Give the folder that holds this one, if it is part of the state of a sync."""
         root, _, _ = self._location.root.rpartition("/")
         above = Location(self._location.fs, root)
-        return [above] if root and above.exists("sync.json") else []
+        return [above] if root and is_sync(above) else []
 
 
 def _topmost(names: list[str]) -> list[str]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.sync.ledger import Ledger
 
 _NAME = re.compile(r"[\w.-]*\w[\w.-]*")
-_IDENTITY = "sync.json"
+IDENTITY = "sync.json"
 _SALT_BYTES = 16
 _WITHOUT_SALT = (
     "The ledger beside it was made with its salt: restore the file from a backup, or delete the whole folder "
@@ -111,16 +111,16 @@ class State:
 
     def _identify(self, sync_name: str, contact_type: str, base_url: str) -> Identity:
         try:
-            known = msgspec.json.decode(self.location.read(_IDENTITY), type=Identity)
+            known = msgspec.json.decode(self.location.read(IDENTITY), type=Identity)
         except msgspec.DecodeError as error:
-            problem = f"{_IDENTITY} at {self.location} is damaged ({error}). {_WITHOUT_SALT}"
+            problem = f"{IDENTITY} at {self.location} is damaged ({error}). {_WITHOUT_SALT}"
             raise ValueError(problem) from None
         except FileNotFoundError:
             if self.location.list("ledger"):
-                raise ValueError(f"{_IDENTITY} at {self.location} is gone. {_WITHOUT_SALT}") from None
+                raise ValueError(f"{IDENTITY} at {self.location} is gone. {_WITHOUT_SALT}") from None
             salt = secrets.token_hex(_SALT_BYTES)
             known = Identity(sync_name=sync_name, contact_type=contact_type, base_url=base_url, salt=salt)
-            self.location.write_atomic(_IDENTITY, msgspec.json.format(msgspec.json.encode(known), indent=2))
+            self.location.write_atomic(IDENTITY, msgspec.json.format(msgspec.json.encode(known), indent=2))
         for name, now, before in (
             ("contact_type", contact_type, known.contact_type),
             ("base URL", base_url, known.base_url),

@@ -12,7 +12,7 @@ from airflow_provider_customerly.export import export_snapshot, read_contacts
 from airflow_provider_customerly.housekeeping import Removal, survey, verify
 from airflow_provider_customerly.storage import Dataset, FileEntry, Location, LockedError, Manifest, Write
 from airflow_provider_customerly.storage.lease import LASTS
-from airflow_provider_customerly.sync import Options, SyncRejectsError, sync_contacts
+from airflow_provider_customerly.sync import Options, SyncRejectsError, plan_contacts, sync_contacts
 from airflow_provider_customerly.sync.ledger import Ledger
 from airflow_provider_customerly.sync.state import State
 
@@ -157,10 +157,18 @@ def test_reset_removes_all_of_it_and_nothing_else(client: Client, location: Loca
     export(client, location, "2026-11-22", "2026-11-23")
     location.write_atomic("users.sql", b"mine")
     location.write_atomic("reports/today.csv", b"mine")
+    location.write_atomic("users/notes.txt", b"mine")
+    location.write_atomic("users/snapshot_date=2026-11-22/mine.parquet", b"mine")
+    location.write_atomic("users/erasures/20261101T000000Z-00000000.json", b"mine")
+    location.write_atomic("app/sync.json", b'{"sync_name": "mine"}')
+    location.write_atomic("app/precious.csv", b"mine")
+    location.write_atomic("other/_manifests/app.json", b"{}")
+    location.write_atomic("other/data.parquet", b"mine")
     removal = Removal(location)
     assert str(removal).startswith("8 files, ")
     removal.run()
-    assert set(location.list()) == {"users.sql", "reports/today.csv"}
+    assert {location.read(name) for name in location.list()} == {b"mine", b'{"sync_name": "mine"}', b"{}"}
+    assert len(location.list()) == 9
     with pytest.raises(ValueError, match="Nothing is committed at"):
         survey(location)
     export(client, location, "2026-11-24")
@@ -232,6 +240,39 @@ def test_the_newest_run_of_a_sync_is_told(client: Client, location: Location) ->
     assert (sync.outcome, sync.counts["sent"], sync.counts["invalid"]) == ("rejects", 1, 1)
     assert f"rows that were not delivered, with reasons: {sync.rejects}" in survey(location).to_text()
     assert "rows_read 2, new 1, invalid 1, sent 1" in survey(location).to_text()
+
+
+def test_reset_removes_all_that_exports_and_syncs_leave(client: Client, location: Location) -> None:
+    """Also what one leaves that dies: a temporary file, rows read by an earlier try, a journal, a lease."""
+    with pytest.raises(SyncRejectsError):
+        sync_contacts(client, Rows(), location, "crm", Options())
+    plan_contacts(client, Rows(), location, "crm", Options())
+    export(client, location, "2026-11-23")
+    run = "20261101T000000Z-00000000"
+    for name in (
+        f"users/_staging/00c0ffee00c0ffee/000000-{run}.arrow",
+        f"users/.tmp-00c0ffee-{run}.json",
+        f"crm/journal/{run}-00000001.json",
+    ):
+        location.write_atomic(name, b"")
+    assert {name.split("/")[1] for name in location.list("crm")} == {
+        "sync.json",
+        "ledger",
+        "journal",
+        "rejects",
+        "plans",
+        "runs",
+    }
+    Removal(location).run()
+    assert location.list() == {}
+
+
+def test_a_damaged_sync_can_be_reset(client: Client, location: Location) -> None:
+    with pytest.raises(SyncRejectsError):
+        sync_contacts(client, Rows(), location, "crm", Options())
+    overwrite(location, "crm/sync.json", b"\xff{")
+    Removal(location).run()
+    assert location.list() == {}
 
 
 @pytest.mark.parametrize("function", [survey, verify, Removal])
