@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_customerly.housekeeping.places import folder, look, within
-from airflow_provider_customerly.storage import lease, manifest
+from airflow_provider_customerly.storage import chain, lease, manifest
 from airflow_provider_customerly.storage.manifest import read_manifest
 from airflow_provider_customerly.sync.counts import Counts
 from airflow_provider_customerly.sync.record import read_records
@@ -128,6 +128,9 @@ def _dataset(location: Location, name: str, files: Mapping[str, int]) -> Dataset
             continue
         except ValueError as problem:
             problems.append(str(problem))
+    gap = _gap(place, newest[0].manifest) if newest else ""
+    if gap and gap not in problems:
+        problems.append(gap)
     return DatasetSummary(
         name=name or ".",
         commits=len(manifests),
@@ -137,6 +140,15 @@ def _dataset(location: Location, name: str, files: Mapping[str, int]) -> Dataset
         newest=newest,
         problems=problems,
     )
+
+
+def _gap(place: Location, name: str) -> str:
+    """Say which of the commits that this one rests on is gone or damaged; blank if none is."""
+    try:
+        chain(place, read_manifest(place, name))
+    except (FileNotFoundError, ValueError) as problem:
+        return str(problem) if place.exists(name) else ""  # replaced since
+    return ""
 
 
 def _sync(location: Location, name: str) -> SyncSummary:
@@ -201,8 +213,8 @@ def _lines(dataset: DatasetSummary) -> list[str]:
         )
     for commit in dataset.newest:
         lines += _commit_lines(commit)
-    if dataset.commits > len(dataset.newest) + len(dataset.problems):
-        lines.append(f"    and {dataset.commits - len(dataset.newest) - len(dataset.problems)} older")
+    if dataset.commits > _NEWEST:
+        lines.append(f"    and {dataset.commits - _NEWEST} older")
     return lines + [f"    {problem}" for problem in dataset.problems]
 
 

@@ -45,6 +45,8 @@ class Verification:
 def verify(location: Location) -> Verification:
     """Read every file that a manifest below a folder names, and compare it with the manifest.
 
+    Each commit that another one adds to must be there too.
+
     :raises ValueError: there is no state.
     """
     outcome = Verification(str(location))
@@ -68,6 +70,8 @@ def _verify_commit(place: Location, manifest: Manifest, outcome: Verification) -
         problem = _problem(place, entry, outcome)
         if problem is not None:
             problems.append(f"{place.path(entry.path)}: {problem}")
+    if manifest.after and not place.exists(manifest.after):
+        problems.append(f"{place.path(manifest.name)}: {manifest.after}, which it adds to, is gone")
     if problems and not place.exists(manifest.name):
         return  # replaced while it was read
     outcome.commits += 1

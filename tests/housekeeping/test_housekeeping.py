@@ -8,10 +8,11 @@ import pytest
 
 from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.emulator import Emulator
-from airflow_provider_customerly.export import export_snapshot, read_contacts
+from airflow_provider_customerly.export import export_contacts, export_snapshot, read_contacts
 from airflow_provider_customerly.housekeeping import Removal, survey, verify
 from airflow_provider_customerly.storage import Dataset, FileEntry, Location, LockedError, Manifest, Write
 from airflow_provider_customerly.storage.lease import LASTS
+from airflow_provider_customerly.storage.manifest import manifest_names
 from airflow_provider_customerly.sync import Options, SyncRejectsError, plan_contacts, sync_contacts
 from airflow_provider_customerly.sync.ledger import Ledger
 from airflow_provider_customerly.sync.state import State
@@ -151,6 +152,18 @@ def test_verify_finds_what_is_not_as_committed(client: Client, location: Locatio
     said = {"gone": "it is gone", "cut": f"it has {len(content) - 1} bytes", "flipped": "its checksum is"}
     assert problem.startswith(f"{location.path(victim)}: {said[damage]}")
     assert not outcome.is_intact
+
+
+def test_a_commit_whose_base_is_gone_is_told(client: Client, location: Location) -> None:
+    for _ in range(3):
+        export_contacts(client, location, "users", snapshot_date="2026-11-23", mode="incremental")
+    users = location.join("users")
+    base, *_ = names = [one.name for one in manifest_names(users)]
+    users.delete(base)
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        read_contacts(location, "users")
+    assert verify(location).problems == [f"{users.path(names[1])}: {base}, which it adds to, is gone"]
+    assert f"{base} at {users}, which {names[1]} adds to, is gone." in survey(location).to_text()
 
 
 def test_reset_removes_all_of_it_and_nothing_else(client: Client, location: Location) -> None:
