@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from airflow_provider_customerly.cli.connections import look_into_database
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from airflow_provider_customerly.storage import Location
 
@@ -18,10 +20,8 @@ def show(args: argparse.Namespace) -> None:
     """Print what is committed at a path."""
     from airflow_provider_customerly.housekeeping import survey
 
-    try:
+    with _problems_told(args):
         found = survey(_location(args))
-    except ValueError as error:
-        sys.exit(str(error))
     _print(json.dumps(found.to_dict(), indent=2) if args.json else found.to_text())
 
 
@@ -29,10 +29,8 @@ def verify(args: argparse.Namespace) -> None:
     """Compare the files at a path with their checksums."""
     from airflow_provider_customerly.housekeeping import verify
 
-    try:
+    with _problems_told(args):
         outcome = verify(_location(args))
-    except ValueError as error:
-        sys.exit(str(error))
     _print(json.dumps(outcome.to_dict(), indent=2) if args.json else outcome.to_text())
     if not outcome.is_intact:
         sys.exit(1)
@@ -41,16 +39,29 @@ def verify(args: argparse.Namespace) -> None:
 def reset(args: argparse.Namespace) -> None:
     """Remove the state at a path."""
     from airflow_provider_customerly.housekeeping import Removal
-    from airflow_provider_customerly.storage import LockedError
 
-    try:
+    with _problems_told(args):
         removal = Removal(_location(args))
         if not args.yes and not _is_confirmed(f"This removes {removal}."):
             sys.exit("Nothing was removed.")
         removal.run()
+    _print(f"Removed {removal}.")
+
+
+@contextlib.contextmanager
+def _problems_told(args: argparse.Namespace) -> Iterator[None]:
+    """End the command with a sentence in place of a traceback."""
+    from airflow_provider_customerly.storage import LockedError
+
+    try:
+        yield
     except (ValueError, LockedError) as error:
         sys.exit(str(error))
-    _print(f"Removed {removal}.")
+    except Exception as error:  # each object store has errors of its own
+        sys.exit(
+            f"{args.path} cannot be used ({type(error).__name__}: {error}). Check that the folder or bucket "
+            "exists, that you or the connection may use it, and that the storage answers."
+        )
 
 
 def _location(args: argparse.Namespace) -> Location:

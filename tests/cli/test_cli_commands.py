@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from io import StringIO
@@ -157,6 +158,27 @@ def test_state_on_s3_by_connection(
 )
 def test_state_of_a_place_without_any(command: str, path: str, said: str) -> None:
     assert said in ended_with("state", command, path)
+
+
+@pytest.mark.parametrize("command", ["show", "verify", "reset"])
+def test_state_of_a_storage_that_does_not_work(
+    command: str, s3_connection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        extra = {
+            "endpoint_url": f"http://127.0.0.1:{port}",
+            "config_kwargs": {"retries": {"max_attempts": 0}},
+        }
+        fields = {"conn_type": "aws", "login": "test-key", "password": "test-secret", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_DOWN", json.dumps(fields))
+        told = ended_with("state", command, "s3://down@bucket/crm")
+    assert told.startswith("s3://down@bucket/crm cannot be used (EndpointConnectionError: ")
+    told = ended_with("state", command, f"s3://{s3_connection}@no-such-bucket/crm")
+    assert "bucket does not exist). Check that the folder or bucket exists" in told
+    (tmp_path / "file").touch()
+    assert "cannot be used (NotADirectoryError: " in ended_with("state", command, str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize(("answer", "stays"), [("no", True), ("", True), ("yes", False)])
