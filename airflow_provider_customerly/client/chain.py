@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from airflow_provider_customerly.client.certificate import Certificate
 from airflow_provider_customerly.client.errors import CustomerlyProtocolError
 from airflow_provider_customerly.client.fold import Fold
-from airflow_provider_customerly.client.list_end import ListEnd
+from airflow_provider_customerly.client.list_end import EmptyList, ListEnd
+from airflow_provider_customerly.client.page_size import PageSize
 from airflow_provider_customerly.client.seen import END, START, Mark, Seen
 from airflow_provider_customerly.client.tie import TieGroup
-from airflow_provider_customerly.client.window import SMALLEST_USABLE, Window, window_from
+from airflow_provider_customerly.client.window import Window, window_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_customerly.client.records import Record
 
-_BLANKS_FOR_EMPTY_LIST = 3
-_END_MOVES = 16
+_WRONG_ENDS = 16
 _VAIN_ANSWERS = 60
 
 
@@ -68,8 +68,7 @@ class Chain:
         self.done = False
         self._clock = clock
         self._prefetch = prefetch
-        self._largest = largest
-        self._filled = 0  # largest page that the server filled: up to this size a short page is no clamp
+        self._sizes = PageSize(largest)
         self._floor: Mark = START if low is None else (low, 0)
         self._frontier = self._floor
         self._moves = 0  # how often the frontier has moved
@@ -78,10 +77,11 @@ class Chain:
         self._dry: int | None = None  # position at which a window ahead came back empty
         self._slack = 1  # rows that neighbours overlap beyond the two they need, grown when links break
         self._step = 0  # how far below `position` to look, grown while a gap is being bridged
-        self._blanks = 0
+        self._empty = EmptyList(clock)
+        self._wrong_ends = 0  # ends that were none, since the frontier moved
         self._vain = 0
+        self._passed: Mark = START  # how far pages were passed that end before the frontier
         self._stuck_at: str | None = None
-        self._short_counts: set[int] = set()
         self._ahead: list[Seen] = []
         self._in_flight: dict[int, Ticket] = {}
         self._tickets = 0
@@ -116,7 +116,11 @@ class Chain:
         """
         del self._in_flight[ticket.number]
         if rows:
-            self._blanks = 0
+            self._empty.looks = 0
+            self._sizes.note(ticket.window, len(rows))
+            if ticket.purpose == "behind" and self._end is not None and self._end.is_asked_by(ticket.window):
+                self._end_was_wrong(self._end)
+            ticket = ticket._replace(window=self._sizes.as_served(ticket.window))
             self._take(ticket, Seen.of(ticket.window, rows, ticket.moves))
         else:
             self._take_empty(ticket)
@@ -127,6 +131,8 @@ class Chain:
     # what to ask for
 
     def _wanted(self) -> tuple[Literal["next", "ahead", "behind", "tie"], Window] | None:
+        if not self._empty.is_due:
+            return None
         if self._tie is not None:
             window = self._tie.ask()
             return None if window is None else ("tie", window)
@@ -136,7 +142,7 @@ class Chain:
                     return "next", self._next_window()
                 if self.certificate.end_moved:
                     return None  # a busy list: what is behind its end is asked for when the end is known
-            window = self._end.ask(self._largest)
+            window = self._end.ask(self._sizes.largest)
             return None if window is None else ("behind", window)
         if not self._is_next_under_way():
             self._note_gap()
@@ -145,20 +151,20 @@ class Chain:
         room = self._prefetch if self.certificate.links else 1
         if len(self._in_flight) + len(self._ahead) >= room:
             return None
-        window = window_from(self._planned - 2 - self._slack, self._largest)
+        window = window_from(self._planned - 2 - self._slack, self._sizes.largest)
         if self._dry is not None and window.offset >= self._dry:
             return None
         return "ahead", window
 
     def _next_window(self) -> Window:
-        window = window_from(self._position - 1 - max(self._step, self._slack), self._largest)
-        return window._replace(per_page=window.per_page - self._blanks)
+        window = window_from(self._position - 1 - max(self._step, self._slack), self._sizes.largest)
+        return window._replace(per_page=window.per_page - self._empty.looks)
 
     def _note_gap(self) -> None:
         if self._ahead:
             self.certificate.bridges += 1
             if self._ahead[0].window.offset < self._position:
-                self._slack = min(2 * self._slack + 1, self._largest // 3)  # rows moved up in between
+                self._slack = min(2 * self._slack + 1, self._sizes.largest // 3)  # rows moved up in between
 
     def _is_next_under_way(self) -> bool:
         return any(
@@ -175,12 +181,8 @@ class Chain:
 
     def _take(self, ticket: Ticket, seen: Seen) -> None:
         self.certificate.windows += 1
-        if not seen.short:
-            self._filled = max(self._filled, seen.window.per_page)
         if self._dry is not None and seen.end > self._dry:
             self._dry = None
-        if ticket.purpose == "behind" and self._end is not None and self._end.is_asked_by(ticket.window):
-            self._end_was_wrong(self._end)
         frontier = self._frontier
         if ticket.purpose == "next" and seen.low > frontier:
             self._look_lower(ticket.window)
@@ -203,8 +205,8 @@ class Chain:
                 self._tie.receive(ticket.window, None)
                 self._close_tie(self._tie)
         elif ticket.window.offset == 0:
-            self._blanks += 1
-            if self._blanks == _BLANKS_FOR_EMPTY_LIST:
+            self._empty.note(len(self.fold), self._sizes.largest)
+            if self._empty.is_believed:
                 self._finish([])
         elif ticket.purpose == "ahead":
             self._dry = min(ticket.window.offset, self._dry or ticket.window.offset)
@@ -242,9 +244,12 @@ class Chain:
                 self._slack = max(1, self._slack - 1)
         elif seen.high == self._frontier and not seen.short and self._tie is None:
             self._stuck(seen, seen.window.offset + first)
-        elif seen.high < self._frontier and not seen.short:
+        elif seen.high < self._frontier:
             self._position = max(self._position, seen.end)
             self._step = 0
+            if seen.high > self._passed:
+                self._passed = seen.high  # begun too far below, but the pages lead up
+                self._vain = self._wrong_ends = 0
         # A latest look that ends before the frontier shows that all behind it was deleted, or never was.
         if seen.short and self._tie is None and (is_latest or (seen.stamps[-1], 1) >= self._frontier):
             self._take_end(seen, is_latest=is_latest)
@@ -255,6 +260,7 @@ class Chain:
         self._position = position
         self._step = 0
         self._stuck_at = None
+        self._wrong_ends = 0
         self._tie = None
         self._end = None
 
@@ -276,7 +282,7 @@ class Chain:
         if self._stuck_at != stamp:
             self._stuck_at = stamp  # a better placed window may still show the whole group
             return
-        self._tie = TieGroup(stamp, position, self._largest, self._clock)
+        self._tie = TieGroup(stamp, position, self._sizes.filled, self._clock)
         self.certificate.tie_groups += 1
 
     def _take_tied(self, tie: TieGroup, ticket: Ticket, seen: Seen) -> None:
@@ -301,9 +307,9 @@ class Chain:
     # the end of the list
 
     def _take_end(self, seen: Seen, *, is_latest: bool) -> None:
-        if self._end is None or self._end.position != seen.end:
-            self._end = ListEnd(seen.end)
-        self._end.note(seen, self._filled)
+        if self._end is None or self._end.position != seen.window.reach:
+            self._end = ListEnd(seen.window.reach)
+        self._end.note(seen, self._sizes.filled)
         if is_latest:
             # Only the end as it was after everything else was read: what was updated meanwhile went there.
             self._end.tail = seen.rows[seen.index(self._frontier) :]
@@ -314,27 +320,18 @@ class Chain:
             self._finish(end.tail)
 
     def _end_was_wrong(self, end: ListEnd) -> None:
-        """Rows came from behind what looked like the end: the list grew, or pages are clamped."""
+        """Rows came from behind what looked like the end: the list grew, or pages are short or clamped."""
         self.certificate.end_moved += 1
+        self._wrong_ends += 1
         self._end = None
-        if end.per_page > self._filled and end.count in self._short_counts:
-            self._clamp(end.count)
-        elif self.certificate.end_moved > _END_MOVES and end.tail is not None:
-            # Busy lists grow between any two requests; this window showed the end as it was at its moment.
-            self._finish(end.tail)
-        self._short_counts.add(end.count)
-
-    def _clamp(self, size: int) -> None:
-        if size < SMALLEST_USABLE:
-            raise CustomerlyProtocolError(
-                f"the server gives only {size} contacts a page, and at least {SMALLEST_USABLE} are needed to "
-                "prove that no contact is lost",
-                advice="Ask Customerly's support to lift the limit.",
-            )
-        self._largest = self.certificate.page_size = size
-        self.certificate.clamped = True
-        self._planned = self._position
-        self._slack = min(self._slack, size // 3)
+        if self._sizes.learn(end):
+            self.certificate.page_size = self._sizes.largest
+            self.certificate.clamped = True
+            self._planned = self._position
+            self._slack = min(self._slack, self._sizes.largest // 3)
+        elif self._wrong_ends > _WRONG_ENDS:
+            self._reasons.append("contacts came again and again from behind what looked like the list's end")
+            self._finish(end.tail or [])
 
     def _finish(self, tail: list[Record]) -> None:
         self._give(tail, [""] * len(tail))

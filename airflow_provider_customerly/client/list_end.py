@@ -1,22 +1,30 @@
-"""The end of a list is believed only when what comes behind it is asked for and empty."""
+"""What it takes to believe that a list ends, or that it is empty."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_customerly.client.errors import CustomerlyProtocolError
 from airflow_provider_customerly.client.window import Window, window_behind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_customerly.client.records import Record
     from airflow_provider_customerly.client.seen import Seen
 
 
+_LOOKS_AT_EMPTY_LIST = 3
+_PAUSE = 1.0  # seconds until an empty list is looked at again, and twice that until the look after it
+
+
 class ListEnd:
-    """A place that looks like the end, and the requests that confirm it.
+    """A place that looks like the end: believed only when what comes behind it is asked for and empty.
 
     What lies behind it may be asked for before the last rows are certain: both looks take one round trip.
 
-    :param position: position behind the last row.
+    :param position: where the next page begins: behind all rows that the window which showed this end could
+        hold. Its last row is no measure, because rows may be left out of a page, or the page be clamped.
     """
 
     def __init__(self, position: int) -> None:
@@ -64,3 +72,42 @@ class ListEnd:
         if window in self._asked:
             self._asked.remove(window)
             self._confirmations += 1
+
+
+class EmptyList:
+    """A list that is empty from its start on: believed only when it is so again, some time later.
+
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.looks = 0
+        """Looks in a row that showed it empty."""
+        self._clock = clock
+        self._due_at = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look again."""
+        return self.looks == 0 or self._clock() >= self._due_at
+
+    @property
+    def is_believed(self) -> bool:
+        """Whether it was looked at often enough."""
+        return self.looks >= _LOOKS_AT_EMPTY_LIST
+
+    def note(self, given: int, largest: int) -> None:
+        """Take an answer that shows the list empty.
+
+        :param given: contacts that were read from it before.
+        :param largest: most rows a page may have. Few contacts can be deleted while the list is read; more
+            than a page of them are not all gone at once.
+        :raises CustomerlyProtocolError: it cannot be empty.
+        """
+        self.looks += 1
+        self._due_at = self._clock() + self.looks * _PAUSE
+        if self.is_believed and given > largest:
+            raise CustomerlyProtocolError(
+                f"the list came back empty {self.looks} times after {given} contacts had been read from it",
+                advice="Try again later; if it lasts, see whether Customerly itself still shows them.",
+            )

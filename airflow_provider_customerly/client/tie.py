@@ -48,7 +48,8 @@ class TieGroup:
 
     :param stamp: the shared `last_update`.
     :param position: where its first member is believed to be.
-    :param largest: most rows a page may have.
+    :param largest: most rows to ask for, a page that the server is known to fill: a clamped one would be
+        counted as if it began elsewhere.
     :param clock: monotonic seconds.
     """
 

@@ -9,6 +9,7 @@ from airflow_provider_customerly.client import CustomerlyProtocolError
 from airflow_provider_customerly.client.chain import Chain
 
 SINGLES = st.lists(st.integers(1, 5), min_size=1, max_size=700)
+CAPS = st.sampled_from([100, 100, 90, 60, 37, 20])
 RATES = st.sampled_from([0.0, 0.1, 1.0, 3.0])
 CONCURRENCY = st.sampled_from([1, 4, 16])
 SEEDS = st.integers(0, 2**32)
@@ -29,11 +30,11 @@ def assert_sound(table: SimulatedList, outcome: Outcome) -> None:
 
 
 @settings(max_examples=300)
-@given(groups=SINGLES, rate=RATES, concurrency=CONCURRENCY, seed=SEEDS, shuffle=st.booleans())
+@given(groups=SINGLES, rate=RATES, concurrency=CONCURRENCY, seed=SEEDS, shuffle=st.booleans(), cap=CAPS)
 def test_loses_nothing_while_the_list_moves(
-    groups: list[int], rate: float, concurrency: int, seed: int, shuffle: bool
+    groups: list[int], rate: float, concurrency: int, seed: int, shuffle: bool, cap: int
 ) -> None:
-    table = SimulatedList(groups, seed, shuffle=shuffle)
+    table = SimulatedList(groups, seed, shuffle=shuffle, cap=cap)
     outcome = read(table, concurrency=concurrency, mutations=rate, seed=seed)
     assert_sound(table, outcome)
     assert outcome.chain.certificate.verdict == "complete"
@@ -52,12 +53,13 @@ def groups_around(before: int, size: int, after: int) -> list[int]:
     concurrency=CONCURRENCY,
     seed=SEEDS,
     shuffle=st.booleans(),
+    cap=CAPS,
 )
-@example(before=0, size=117, after=0, rate=0.1, concurrency=1, seed=3487, shuffle=True)  # grows at the end
+@example(before=0, size=117, after=0, rate=0.1, concurrency=1, seed=3487, shuffle=True, cap=100)  # grows
 def test_counts_a_group_of_equal_stamps(
-    before: int, size: int, after: int, rate: float, concurrency: int, seed: int, shuffle: bool
+    before: int, size: int, after: int, rate: float, concurrency: int, seed: int, shuffle: bool, cap: int
 ) -> None:
-    table = SimulatedList(groups_around(before, size, after), seed, shuffle=shuffle)
+    table = SimulatedList(groups_around(before, size, after), seed, shuffle=shuffle, cap=cap)
     outcome = read(table, concurrency=concurrency, mutations=rate, seed=seed)
     assert_sound(table, outcome)
     assert outcome.chain.certificate.verdict == "complete"
@@ -90,11 +92,12 @@ def test_counts_a_group_though_the_rest_of_the_list_moves(
     rate=RATES,
     concurrency=CONCURRENCY,
     seed=SEEDS,
+    cap=CAPS,
 )
 def test_never_calls_complete_what_it_could_not_count(
-    before: int, size: int, after: int, rate: float, concurrency: int, seed: int
+    before: int, size: int, after: int, rate: float, concurrency: int, seed: int, cap: int
 ) -> None:
-    table = SimulatedList(groups_around(before, size, after), seed, shuffle=True)
+    table = SimulatedList(groups_around(before, size, after), seed, shuffle=True, cap=cap)
     assert_sound(table, read(table, concurrency=concurrency, mutations=rate, seed=seed))
 
 
@@ -177,6 +180,66 @@ def test_an_empty_answer_in_the_middle_does_not_end_the_list() -> None:
         given += chain.receive(ticket, [] if next(numbers) % 5 == 0 else rows)
     assert {row.crmhero_user_id for row in given} == table.unchanged
     assert chain.certificate.verdict == "complete"
+
+
+def test_rows_left_out_of_pages_do_not_end_the_list() -> None:
+    table = SimulatedList([1] * 20_000, 1)
+    chain = Chain()
+    given: list[Row] = []
+    while (ticket := chain.ask()) is not None:
+        page = table.page(ticket.window.page, ticket.window.per_page)
+        # Asked for plainly, nearly every page is shorter than it should be.
+        given += chain.receive(ticket, [row for row in page if row.crmhero_user_id % 50])
+    assert {row.crmhero_user_id for row in given} == {key for key in table.unchanged if key % 50}
+    assert chain.certificate.verdict == "complete"
+
+
+def test_an_end_that_never_comes_is_not_called_proven() -> None:
+    table = SimulatedList([1] * 1030, 1)
+    chain = Chain()
+    given: list[Row] = []
+    while (ticket := chain.ask()) is not None:
+        window = ticket.window
+        # A server that gives its last page again for any page behind it.
+        page = min(window.page, (len(table.order) - 1) // window.per_page)
+        given += chain.receive(ticket, table.page(page, window.per_page))
+    assert {row.crmhero_user_id for row in given} == table.unchanged
+    assert chain.certificate.verdict == "unproven"
+    assert "behind what looked like the list's end" in str(chain.certificate.reason)
+
+
+class EmptyAfter:
+    """A list that answers with nothing from some request on; `now` is its reader's clock."""
+
+    def __init__(self, count: int, answers: int) -> None:
+        self.table, self.answers, self.now = SimulatedList([1] * count, 1), answers, 0.0
+        self.chain = Chain(clock=lambda: self.now)
+        self.looked_at: list[float] = []
+
+    def read(self) -> None:
+        while not self.chain.done:
+            if (ticket := self.chain.ask()) is None:
+                self.now += 0.25
+                continue
+            page = self.table.page(ticket.window.page, ticket.window.per_page) if self.answers > 0 else []
+            self.answers -= 1
+            if not page and ticket.window.page == 0:
+                self.looked_at.append(self.now)
+            self.chain.receive(ticket, page)
+
+
+def test_a_list_that_was_read_from_is_not_believed_to_be_empty() -> None:
+    server = EmptyAfter(2000, answers=10)
+    with pytest.raises(CustomerlyProtocolError, match=r"came back empty 3 times after \d{3} contacts"):
+        server.read()
+    assert server.chain.certificate.verdict == "unproven"
+
+
+def test_an_empty_list_is_looked_at_again_some_time_later() -> None:
+    server = EmptyAfter(2000, answers=0)
+    server.read()
+    assert server.looked_at == [0, 1, 3]
+    assert server.chain.certificate.verdict == "complete"
 
 
 def test_a_server_that_repeats_its_first_page_is_found_out() -> None:
