@@ -69,11 +69,14 @@ def run_check(
     timeout: float = 30.0,
     requests_per_second: float | None = None,
     allow_insecure_http: bool = False,
-    **_other_settings: Any,
+    page_size: int | None = None,
+    max_concurrency: int | None = None,
+    retry_budget: float | None = None,
 ) -> Report:
     """Compare an API with what this package takes for true, by at most 19 requests that only read.
 
-    The arguments are those of `Client`; others of its settings are taken and have no effect here.
+    The arguments are those of `Client`, so that the settings of a connection can be given as they are;
+    `page_size`, `max_concurrency` and `retry_budget` have no effect on so few requests.
 
     :raises ValueError: a setting cannot work; the text says which and what to do.
     """

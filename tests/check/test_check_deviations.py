@@ -110,7 +110,8 @@ def test_a_zone_behind_utc_shows_by_when_contacts_were_first_seen() -> None:
         ({"is_user": "yes"}, differs("numbers")),
         ({"attributes": "plan=pro"}, differs("attributes")),
         ({"attributes": ["pro"]}, differs("attributes")),
-        ({"last_update": "2026/11/24"}, differs("stamp_format", "sort_descending")),  # compared as text
+        # Of this year, as lists are sorted by this as text.
+        ({"last_update": f"{time.gmtime(NOW).tm_year}/11/24"}, differs("stamp_format", "sort_descending")),
         ({"first_seen_at": 1000 * NOW}, differs("epoch_seconds")),
         ({"crmhero_user_id": "7"}, differs("key")),
     ],
@@ -124,8 +125,11 @@ def test_a_deviation_of_one_contact(fields: dict[str, Any], expected: dict[str, 
 
 
 def test_a_slow_account() -> None:
-    with Emulator(users=0, leads=0, latency=0.4) as emulator:
-        assert check(emulator, timeout=0.75).verdicts()["speed"] == "differs"
+    with Emulator(users=130, leads=0) as emulator:
+        emulator.faults.drip_seconds = 2
+        emulator.faults.plan([None] * 3 + ["drip"])  # the first whole page
+        report = check(emulator, timeout=3)  # an answer that arrives bit by bit may take twice as long
+    assert changes(report) == differs("speed")
 
 
 def test_a_page_cut_to_less_than_asked_is_not_taken_for_the_whole_list() -> None:

@@ -9,10 +9,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk import Connection
 
 from airflow_provider_customerly.check import run_check
 from airflow_provider_customerly.check.wire import MOST_REQUESTS
 from airflow_provider_customerly.emulator import Choices, Emulator
+from airflow_provider_customerly.hooks.connection import client_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +49,20 @@ def test_nothing_of_a_contact_and_no_token_is_shown(
     assert len(secrets) > 430
     assert [secret for secret in secrets if secret in shown] == []
     assert "@" not in shown
+
+
+def test_settings_of_a_connection_are_taken_and_misspelt_ones_are_not(emulator: Emulator) -> None:
+    fields = {"page_size": 50, "max_concurrency": 2, "retry_budget": 1, "timeout": 9, "auth_header": "bearer"}
+    connection = Connection(
+        conn_id="c",
+        conn_type="customerly",
+        password=emulator.token,
+        host=emulator.url,
+        extra=json.dumps(fields),
+    )
+    assert run_check(**client_arguments(connection)).token_works
+    with pytest.raises(TypeError, match="requests_per_secnd"):
+        run_check(emulator.token, emulator.url, requests_per_secnd=2)  # type: ignore[call-arg]
 
 
 def test_json_and_text_tell_the_same(emulator: Emulator) -> None:
