@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from airflow_provider_customerly.client.chain import Chain, Ticket
+from airflow_provider_customerly.client.errors import CustomerlyProtocolError
+from airflow_provider_customerly.client.keyset import KeySet
 from airflow_provider_customerly.client.seen import OrderBrokenError
 
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
 FetchPage = Callable[[int, int], msgspec.Raw]
 """Gives the JSON array of a list page, for its number and size."""
 
-_TIE_PAUSE = 0.25  # seconds between looks at a group of equal stamps that is still being written
+_PAUSE = 0.25  # seconds after which the chain is asked again whether it is time for its next request
 _EMPTY_PAGES_AT_END = 3
+_VAIN_PAGES = 10
 
 
 class Reading:
@@ -91,7 +94,7 @@ class Reading:
                     under_way[future] = ticket
                     future.add_done_callback(answered.put)
                 if not under_way:
-                    threading.Event().wait(_TIE_PAUSE)
+                    threading.Event().wait(_PAUSE)
                     continue
                 future = answered.get()
                 # Decoded here: threads that only wait for the network seldom contend for the interpreter.
@@ -106,15 +109,26 @@ class Reading:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _read_in_sequence(self) -> Iterator[list[Record]]:
-        """Page plainly: the best that can be done with a list whose order changes, and no proof."""
+        """Page plainly: the best that can be done with a list whose order changes, and no proof.
+
+        :raises CustomerlyProtocolError: the pages repeat, so that the list would never end.
+        """
         certificate = self._chain.certificate
         self.settled = ""
         certificate.verdict = "unproven"
         certificate.reason = "the server does not keep the list in ascending order of last_update"
-        page = empty = 0
+        met = KeySet()
+        page = empty = vain = 0
         while empty < _EMPTY_PAGES_AT_END:
             rows = self.decoder.decode(self._fetch(page, self._page_size))
             empty = 0 if rows else empty + 1
+            vain = vain + 1 if all(met.add([row.crmhero_user_id for row in rows])) else 0
+            if vain == _VAIN_PAGES:
+                raise CustomerlyProtocolError(
+                    f"{vain} list pages in a row brought no other contacts than the {len(met)} before them: the "
+                    "server seems to repeat pages or to ignore `page`",
+                    advice="Compare two list pages by hand, and report it to Customerly's support.",
+                )
             page += bool(rows)
             certificate.windows += bool(rows)
             if fresh := self._chain.fold.unknown(rows):

@@ -73,11 +73,14 @@ def test_single_empty_answers_do_not_mislead() -> None:
     start=st.integers(0, 3000),
     seed=st.integers(0, 2**32),
     shuffle=st.booleans(),
+    cap=st.sampled_from([100, 100, 90, 60, 50, 37, 20]),
 )
+@example(count=204, changed=0, rate=1, start=188, seed=0, shuffle=False, cap=100)  # looks like a clamp
+@example(count=3000, changed=5, rate=0, start=2995, seed=0, shuffle=False, cap=50)  # the end looks far away
 def test_a_reading_loses_nothing_wherever_it_is_told_to_start(
-    count: int, changed: int, rate: int, start: int, seed: int, shuffle: bool
+    count: int, changed: int, rate: int, start: int, seed: int, shuffle: bool, cap: int
 ) -> None:
-    table = SimulatedList([1] * count, seed, shuffle=shuffle)
+    table = SimulatedList([1] * count, seed, shuffle=shuffle, cap=cap)
     low = stamp(max(0, count - changed))  # behind the newest contact too, which may be deleted
     clock = itertools.count()
     chain = Chain(low=low, start=start, prefetch=4, clock=lambda: float(next(clock)))
