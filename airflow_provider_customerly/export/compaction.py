@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHARE = 0.25
+"""Rows of changes for each row of the base."""
+_MOST_COMMITS = 100
+"""Each commit of changes makes every reading of the others slower, however few rows it has."""
 
 
-def compact(
-    dataset: Dataset, compression: str = "zstd", row_group_size: int = 131_072, *, share: float = _SHARE
-) -> Manifest | None:
-    """Write the newest state as one base, if the changes in it have passed a share of the base they add to.
+def compact(dataset: Dataset, compression: str = "zstd", row_group_size: int = 131_072) -> Manifest | None:
+    """Write the newest state as one base, if the changes have passed a quarter of it or are in many commits.
 
     Nothing that was committed is removed: earlier states can still be read.
 
-    :param share: rows of changes for each row of the base.
     :return: the commit; None if it is not worth it, or another commit came first.
     """
     newest = dataset.newest()
     if newest is None or not newest.after:
         return None
     base, *changes = chain(dataset.location, newest)
-    if sum(change.rows for change in changes) <= base.rows * share:
+    if len(changes) < _MOST_COMMITS and sum(change.rows for change in changes) <= base.rows * _SHARE:
         return None
     now = datetime.now(timezone.utc)
     state = open_state(dataset.location, newest)
