@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import platform
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.dataset as ds
-
-from airflow_provider_customerly import __version__
 from airflow_provider_customerly.export import guards
 from airflow_provider_customerly.export.compaction import compact
 from airflow_provider_customerly.export.current import open_files, open_state
-from airflow_provider_customerly.export.deletions import SCHEMA, Deletions, vanished_ids
+from airflow_provider_customerly.export.deletions import (
+    NOBODY,
+    SCHEMA,
+    UNREADABLE,
+    Deletions,
+    carried_over,
+    known_users,
+    vanished_ids,
+)
 from airflow_provider_customerly.export.options import ExportOptions
 from airflow_provider_customerly.export.plan import Plan, plan_export
 from airflow_provider_customerly.export.source import Source
-from airflow_provider_customerly.export.writer import PartWriter
+from airflow_provider_customerly.export.writer import VERSIONS, PartWriter
 from airflow_provider_customerly.storage import (
     Column,
     Dataset,
     FileEntry,
+    LeaseLostError,
     Location,
     Manifest,
     Write,
-    commits_in,
+    newest_whole,
     remove_old_commits,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
     from airflow_provider_customerly.client import Client, ContactType
 
 log = logging.getLogger(__name__)
@@ -47,15 +57,27 @@ def export_contacts(client: Client, path: Any, contact_type: ContactType, **opti
     :raises ExportGuardError: a guard was breached or completeness not proven; nothing was committed.
     """
     chosen = ExportOptions(contact_type=contact_type, **options)
-    location = Location.of(path).join(contact_type)
-    location.check_writable()
-    export = _Export(client, Dataset(location), chosen)
-    result = export.run()
+    folder = Location.of(path)
+    dataset = Dataset(folder.join(contact_type))
+    dataset.location.check_writable()
+    result = _Export(client, folder, dataset, chosen).run()
     log.info("Committed %s", _summary(result))
     if chosen.compact:
-        compact(export.dataset, chosen.compression, chosen.row_group_size)
-    remove_old_commits(location, chosen.keep_manifests, chosen.keep_days, datetime.now(timezone.utc))
+        with _not_failing("fold the changes"):
+            compact(dataset, chosen.compression, chosen.row_group_size)
+    with _not_failing("remove old commits"):
+        now = datetime.now(timezone.utc)
+        remove_old_commits(dataset.location, chosen.keep_manifests, chosen.keep_days, now)
     return result
+
+
+@contextlib.contextmanager
+def _not_failing(what: str) -> Iterator[None]:
+    """Let what is done after a commit not fail it: the next export does it too."""
+    try:
+        yield
+    except (OSError, LeaseLostError, *UNREADABLE) as error:
+        log.warning("The export is committed, but it was not possible to %s: %s", what, error)
 
 
 def export_snapshot(client: Client, path: Any, contact_type: ContactType, **options: Any) -> dict[str, Any]:
@@ -69,11 +91,12 @@ def export_snapshot(client: Client, path: Any, contact_type: ContactType, **opti
 class _Export:
     """One export, up to its commit."""
 
-    def __init__(self, client: Client, dataset: Dataset, options: ExportOptions) -> None:
-        self.dataset = dataset
+    def __init__(self, client: Client, folder: Location, dataset: Dataset, options: ExportOptions) -> None:
         self._client = client
-        self._options = options
+        self._folder = folder
+        self._dataset = dataset
         self._location = dataset.location
+        self._options = options
         self._plan: Plan = plan_export(dataset, options, client.base_url, datetime.now(timezone.utc))
         self._is_whole = self._plan.since is None
         self._partition = {"snapshot_date" if self._is_whole else "change_date": str(options.snapshot_date)}
@@ -81,17 +104,16 @@ class _Export:
     def run(self) -> dict[str, Any]:
         """Read, check, commit, and give the figures."""
         options, requests = self._options, self._client.requests_sent
-        last = self.dataset.newest("snapshot")
         with (
-            self.dataset.begin(options.owner) as write,
+            self._dataset.begin(options.owner) as write,
             self._part_writer(write, self._partition, options.chosen.schema) as writer,
         ):
             source = Source(self._client, options, self._plan, write)
             try:
                 source.read_into(writer)
                 files = writer.finish(source.superseded)
-                self._check(source, files, last)
-                deleted, deletions = self._find_deletions(source, write, files)
+                self._check(source, files)
+                deleted, deletions = self._tell_deletions(source, write, files)
             except guards.ExportGuardError:
                 source.staging.clear()  # what was read is not believed: another try reads it anew
                 raise
@@ -102,49 +124,47 @@ class _Export:
     def _part_writer(self, write: Write, partition: dict[str, str], schema: pa.Schema) -> PartWriter:
         return PartWriter(write, partition, schema, self._options.compression, self._options.row_group_size)
 
-    def _check(self, source: Source, files: list[FileEntry], last: Manifest | None) -> None:
+    def _check(self, source: Source, files: list[FileEntry]) -> None:
         options = self._options
         if self._is_whole:
-            guards.check_rows(options, sum(entry.rows for entry in files), last)
+            rows, last = sum(entry.rows for entry in files), newest_whole(self._location)
+            guards.check_rows(rows, last, options.min_rows, options.max_shrink)
         guards.check_verdict(options, source.certificate)
         guards.check_coercion(options, source.misfits)
         guards.check_nulls(options, self._location, files, is_whole=self._is_whole)
 
-    def _find_deletions(
+    def _tell_deletions(
         self, source: Source, write: Write, files: list[FileEntry]
     ) -> tuple[list[FileEntry], dict[str, int]]:
+        """Write who was deleted, and count what became of those that vanished."""
         before = self._plan.before
         if not self._is_whole or before is None or source.certificate.verdict != "complete":
             return [], {}
-        state, now = open_state(self._location, before), open_files(self._location, files)
-        vanished = vanished_ids(state, now)
-        guards.check_vanished(self._options, len(vanished), state.count_rows())
-        is_known = before.settings == self._options.settings
-        deletions = Deletions(
-            self._client,
-            self._options.contact_type,
-            state,
-            self._options.chosen if is_known else None,
-        )
-        found = [deletions.confirm(vanished, before.finished_at, datetime.now(timezone.utc))]
-        found += self._carried_over(now)
-        if not any(batch.num_rows for batch in found):
-            return [], dict(deletions.counts)
+        now = open_files(self._location, files)
+        found, counts = self._find_deletions(before, now)
+        told = carried_over(self._location, self._partition, found, now)
+        if not any(batch.num_rows for batch in told):
+            return [], counts
         partition = {f"deleted/{name}": value for name, value in self._partition.items()}
         with self._part_writer(write, partition, SCHEMA) as writer:
-            for batch in found:
+            for batch in told:
                 writer.add(batch)
-            return writer.finish({}), dict(deletions.counts)
+            return writer.finish({}), counts
 
-    def _carried_over(self, now: ds.Dataset) -> list[pa.RecordBatch]:
-        """Give the deletions told by the commit that this one replaces, which goes with its files."""
-        replaced = [one for one in commits_in(self._location, self._partition) if one.deleted][-1:]
-        batches = []
-        for commit in replaced:
-            told = open_files(self._location, commit.deleted)
-            still = vanished_ids(told, now)
-            batches += told.to_batches(filter=ds.field("crmhero_user_id").isin(pa.array(still, pa.int64())))
-        return batches
+    def _find_deletions(self, before: Manifest, now: ds.Dataset) -> tuple[pa.RecordBatch, dict[str, int]]:
+        options = self._options
+        try:
+            state = open_state(self._location, before)
+            vanished, known = vanished_ids(state, now), state.count_rows()
+        except UNREADABLE as error:
+            log.warning("It cannot be told who was deleted since %s: %s", before.name, error)
+            return NOBODY, {}
+        guards.check_vanished(options, len(vanished), known)
+        columns = options.chosen if before.settings == options.settings else None
+        users = known_users(self._folder, vanished) if options.contact_type == "leads" else ()
+        deletions = Deletions(self._client, options.contact_type, state, known, columns, users)
+        found = deletions.confirm(vanished, before.finished_at, datetime.now(timezone.utc))
+        return found, dict(deletions.counts)
 
     def _manifest(
         self,
@@ -182,11 +202,7 @@ class _Export:
             certificate=source.proof,
             misfits=dict(source.misfits),
             source=self._client.base_url,
-            versions={
-                "airflow-provider-customerly": __version__,
-                "pyarrow": pa.__version__,
-                "python": platform.python_version(),
-            },
+            versions=VERSIONS,
             started_at=source.started_at,
             finished_at=datetime.now(timezone.utc),
         )

@@ -41,18 +41,17 @@ def check_verdict(options: ExportOptions, certificate: Certificate) -> None:
     log.warning("It is not proven that no contact was lost: %s", certificate.reason)
 
 
-def check_rows(options: ExportOptions, rows: int, last: Manifest | None) -> None:
+def check_rows(rows: int, last: Manifest | None, min_rows: int, max_shrink: float | None) -> None:
     """Stop a whole list that is too short to be believed."""
-    if rows < options.min_rows:
+    if rows < min_rows:
         raise ExportGuardError(
-            f"The list has {rows} contacts, fewer than min_rows={options.min_rows}. {_NOTHING} "
-            "If that is right, lower min_rows."
+            f"The list has {rows} rows, fewer than min_rows={min_rows}. {_NOTHING} If that is right, lower "
+            "min_rows."
         )
-    if last is not None and options.max_shrink is not None and rows < last.rows * (1 - options.max_shrink):
+    if last is not None and max_shrink is not None and rows < last.rows * (1 - max_shrink):
         raise ExportGuardError(
-            f"The list has {rows} contacts, the last snapshot had {last.rows}: that is more than "
-            f"max_shrink={options.max_shrink} fewer. {_NOTHING} If that is right, raise max_shrink for "
-            "one run."
+            f"The list has {rows} rows, the last whole one had {last.rows}: that is more than "
+            f"max_shrink={max_shrink} fewer. {_NOTHING} If that is right, raise max_shrink for one run."
         )
 
 

@@ -7,7 +7,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_customerly.storage import Dataset, Manifest, chain
+from airflow_provider_customerly.storage import DamagedManifestError, Dataset, Manifest, chain
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.export.options import ExportOptions
@@ -66,13 +66,16 @@ def plan_export(dataset: Dataset, options: ExportOptions, base_url: str, now: da
 
 
 def _find_base(dataset: Dataset, before: Manifest | None) -> Manifest | None:
-    """Give the whole state that a commit rests on; None if it is gone."""
+    """Give the whole state that a commit rests on; None if it is gone or damaged."""
     if before is None:
         return None
     try:
-        return chain(dataset.location, before)[0]
-    except FileNotFoundError:
+        commits = chain(dataset.location, before)
+    except (FileNotFoundError, DamagedManifestError):
         return None
+    sizes = dataset.location.list()  # a rule of the bucket may have removed what is old
+    files = [entry for commit in commits for entry in commit.files]
+    return commits[0] if all(sizes.get(entry.path) == entry.bytes for entry in files) else None
 
 
 def _why_whole(before: Manifest | None, base: Manifest | None, options: ExportOptions, now: datetime) -> str:
@@ -89,7 +92,7 @@ def _why_whole(before: Manifest | None, base: Manifest | None, options: ExportOp
     if isinstance(every, timedelta) and now - before.refreshed_at >= every * (1 - _EARLY):
         return f"the last time was {before.refreshed_at:%Y-%m-%d %H:%M} UTC"
     if base is None:
-        return "an export that the last one rests on is gone"
+        return "an export that the last one rests on is gone or damaged"
     if base.certificate.get("verdict") != "complete":
         return "the last whole list was not proven complete"
     return ""

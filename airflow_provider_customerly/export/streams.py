@@ -7,7 +7,6 @@ help centre not at all: what has no column of its own stays whole as JSON text.
 from __future__ import annotations
 
 import logging
-import platform
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,10 +15,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from airflow_provider_customerly import __version__
 from airflow_provider_customerly.client import CustomerlyProtocolError
 from airflow_provider_customerly.export.current import open_files
-from airflow_provider_customerly.export.guards import ExportGuardError, UnprovenError
+from airflow_provider_customerly.export.guards import UnprovenError, check_rows
+from airflow_provider_customerly.export.writer import VERSIONS
 from airflow_provider_customerly.storage import Column, Dataset, FileEntry, Location, Manifest
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def export_stream(
     dataset, started, requests = Dataset(location), datetime.now(timezone.utc), client.requests_sent
     with dataset.begin(owner) as write:
         records, passes = _read(client, stream)
-        _check_rows(len(records), dataset.newest(), min_rows, max_shrink)
+        check_rows(len(records), dataset.newest(), min_rows, max_shrink)
         table = _table(stream, records)
         manifest = write.commit(
             Manifest(
@@ -83,11 +82,7 @@ def export_stream(
                 schema=[Column(field.name, str(field.type)) for field in table.schema],
                 certificate={"verdict": "complete", "reason": None, "passes": passes},
                 source=client.base_url,
-                versions={
-                    "airflow-provider-customerly": __version__,
-                    "pyarrow": pa.__version__,
-                    "python": platform.python_version(),
-                },
+                versions=VERSIONS,
                 started_at=started,
                 finished_at=datetime.now(timezone.utc),
             )
@@ -209,20 +204,6 @@ def _account(record: Any) -> dict[str, str | None]:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _check_rows(rows: int, last: Manifest | None, min_rows: int, max_shrink: float | None) -> None:
-    if rows < min_rows:
-        raise ExportGuardError(
-            f"The list has {rows} rows, fewer than min_rows={min_rows}. Nothing was committed. If that is "
-            "right, lower min_rows."
-        )
-    if last is not None and max_shrink is not None and rows < last.rows * (1 - max_shrink):
-        raise ExportGuardError(
-            f"The list has {rows} rows, the last snapshot had {last.rows}: that is more than "
-            f"max_shrink={max_shrink} fewer. Nothing was committed. If that is right, raise max_shrink for "
-            "one run."
-        )
 
 
 def _write_part(write: Write, partition: dict[str, str], table: pa.Table) -> FileEntry:

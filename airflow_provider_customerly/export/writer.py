@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import platform
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from airflow_provider_customerly import __version__
 from airflow_provider_customerly.export.superseded import Superseded
 from airflow_provider_customerly.storage import FileEntry, Write
 
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from airflow_provider_customerly.storage.sink import Sink
+
+VERSIONS = {
+    "airflow-provider-customerly": __version__,
+    "pyarrow": pa.__version__,
+    "python": platform.python_version(),
+}
+"""What writes the files, for their manifests."""
 
 _ROW_GROUPS_A_PART = 4
 _ROW_GROUP_BYTES = 32 << 20

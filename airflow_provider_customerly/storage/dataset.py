@@ -37,18 +37,12 @@ class Dataset:
     def __init__(self, location: Location) -> None:
         self.location = location
 
-    def newest(self, mode: str | None = None) -> Manifest | None:
-        """Read the newest commit; None if there is none.
-
-        :param mode: only commits of this mode.
-        """
+    def newest(self) -> Manifest | None:
+        """Read the newest commit; None if there is none."""
         for attempt in range(_TRIES):
             try:
-                for name in reversed(manifest_names(self.location)):
-                    manifest = read_manifest(self.location, name.name)
-                    if mode is None or manifest.mode == mode:
-                        return manifest
-                return None
+                names = manifest_names(self.location)
+                return read_manifest(self.location, names[-1].name) if names else None
             except FileNotFoundError:  # replaced since the listing: there is a newer one
                 if attempt == _TRIES - 1:
                     raise

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_customerly.storage.manifest import (
     FOLDER,
+    DamagedManifestError,
     Manifest,
+    ManifestName,
     manifest_names,
     partition_folder,
     read_manifest,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from airflow_provider_customerly.storage.location import Location
 
 log = logging.getLogger(__name__)
@@ -81,18 +85,43 @@ def _meant(as_of: int | str | date) -> int | str | datetime:
 def commits_in(location: Location, partition: dict[str, str]) -> list[Manifest]:
     """Give the commits with files in a partition, oldest first."""
     here = " ".join(location.list(partition_folder(partition)))
-    found = []
-    for name in manifest_names(location):
-        if name.run in here:  # there may be thousands of others
-            with contextlib.suppress(FileNotFoundError):  # replaced since the listing
-                found.append(read_manifest(location, name.name))
-    return found
+    # There may be thousands of others.
+    return list(_readable(location, (name for name in manifest_names(location) if name.run in here)))
+
+
+def newest_whole(location: Location, later_than: str = "") -> Manifest | None:
+    """Give the newest commit whose files are a whole state; None if there is none.
+
+    :param later_than: name of a manifest; only later commits are looked at.
+    """
+    names = [name for name in reversed(manifest_names(location)) if name.name > later_than]
+    return next((manifest for manifest in _readable(location, names) if not manifest.after), None)
+
+
+def _readable(location: Location, names: Iterable[ManifestName]) -> Iterator[Manifest]:
+    for name in names:
+        try:
+            manifest = read_manifest(location, name.name)
+        except FileNotFoundError:
+            continue  # replaced since the listing
+        except DamagedManifestError as error:
+            log.warning("Passed over: %s", error)
+            continue
+        yield manifest
 
 
 def is_added_to(location: Location, manifest: Manifest) -> bool:
     """Tell whether another commit rests on this one."""
     later = [name for name in manifest_names(location) if name.sequence > manifest.sequence]
-    return any(read_manifest(location, name.name).after == manifest.name for name in later)
+    for name in later:
+        try:
+            if read_manifest(location, name.name).after == manifest.name:
+                return True
+        except FileNotFoundError:
+            continue  # replaced since the listing
+        except DamagedManifestError:
+            return True  # it may
+    return False
 
 
 def remove_commit(location: Location, manifest: Manifest) -> None:
@@ -111,17 +140,21 @@ def remove_old_commits(
     """Remove commits that nobody asked to keep and no kept one needs; the newest always stays.
 
     :param keep_manifests: how many of the newest to keep.
-    :param keep_days: keep those of so many days. What either of both keeps is kept.
+    :param keep_days: keep those of so many days, and the one that was the newest when they began: each state
+        of these days can be read. What either of both keeps is kept.
     :return: how many were removed.
     """
     if keep_manifests is None and keep_days is None:
         return 0
-    manifests = [read_manifest(location, name.name) for name in manifest_names(location)]
+    manifests = list(_readable(location, manifest_names(location)))
     by_name = {manifest.name: manifest for manifest in manifests}
     count = max(1, keep_manifests or 0)
     since = now - timedelta(days=keep_days) if keep_days is not None else now
+    recent = [one for one in manifests if one.finished_at >= since]
+    if keep_days is not None:
+        recent += [one for one in manifests if one.finished_at < since][-1:]
     kept = set[str]()
-    for manifest in [*manifests[-count:], *(one for one in manifests if one.finished_at >= since)]:
+    for manifest in [*manifests[-count:], *recent]:
         needed: Manifest | None = manifest
         while needed is not None and needed.name not in kept:
             kept.add(needed.name)

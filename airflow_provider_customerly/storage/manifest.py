@@ -119,10 +119,15 @@ def manifest_names(location: Location) -> list[ManifestName]:
     return sorted(ManifestName(int(match[1]), match[2], match[0]) for match in matches if match)
 
 
+class DamagedManifestError(ValueError):
+    """A manifest cannot be read: restore it or delete it."""
+
+
 def read_manifest(location: Location, name: str) -> Manifest:
     """Read a manifest.
 
-    :raises ValueError: it is damaged, or was written by a later version of this package.
+    :raises DamagedManifestError: it is damaged.
+    :raises ValueError: it was written by a later version of this package.
     """
     content = location.read(name)
     try:
@@ -134,7 +139,7 @@ def read_manifest(location: Location, name: str) -> Manifest:
             )
         return msgspec.json.decode(content, type=Manifest)
     except msgspec.DecodeError as error:
-        raise ValueError(
+        raise DamagedManifestError(
             f"{name} at {location} is damaged ({error}). "
             "Restore it, or delete it to fall back to the commit before."
         ) from error

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from airflow_provider_customerly.storage.history import commits_in, is_added_to, remove_commit
+from airflow_provider_customerly.storage.history import (
+    commits_in,
+    is_added_to,
+    newest_whole,
+    remove_commit,
+)
 from airflow_provider_customerly.storage.lease import Lease, LeaseLostError
 from airflow_provider_customerly.storage.manifest import (
     Manifest,
@@ -70,8 +75,8 @@ class Write:
         another commit adds to stays.
 
         :param manifest: its `sequence` is set here.
-        :raises LeaseLostError: another writer has taken over, or removed what this one adds to; nothing is
-            committed.
+        :raises LeaseLostError: another writer has taken over, has removed what this one adds to, or has
+            read the whole since; nothing is committed.
         """
         self._check(manifest)
         sequence = max((name.sequence for name in manifest_names(self.location)), default=0) + 1
@@ -102,11 +107,8 @@ class Write:
 
     def _check(self, manifest: Manifest) -> None:
         self._lease.check()
-        if manifest.after and not self.location.exists(manifest.after):
-            raise LeaseLostError(
-                f"{manifest.after} at {self.location}, which run {self.run} adds to, was replaced or removed "
-                "meanwhile. Nothing was committed. Run it again."
-            )
+        if manifest.after:
+            self._check_base(manifest)
         present = dict[str, int]()
         for folder in {entry.path.rpartition("/")[0] for entry in manifest.parts}:
             present |= self.location.list(folder)
@@ -117,6 +119,20 @@ class Write:
                     f"{entry.bytes} bytes. Nothing was committed. Check what else deletes files there, then "
                     "run again."
                 )
+
+    def _check_base(self, manifest: Manifest) -> None:
+        if not self.location.exists(manifest.after):
+            raise LeaseLostError(
+                f"{manifest.after} at {self.location}, which run {self.run} adds to, was replaced or removed "
+                "meanwhile. Nothing was committed. Run it again."
+            )
+        whole = newest_whole(self.location, later_than=manifest.after)
+        # Folding changes makes a whole state too, but it knows of no more deletions than what it was made of.
+        if whole is not None and whole.refreshed_at != manifest.refreshed_at:
+            raise LeaseLostError(
+                f"While run {self.run} at {self.location} read what changed since {manifest.after}, another "
+                "run committed a whole list. Nothing was committed. Run it again."
+            )
 
     def _remove_replaced(self, manifest: Manifest) -> None:
         for other in commits_in(self.location, manifest.partition):

@@ -1,8 +1,7 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
-from nights import export, increment, versions
+from nights import export, increment, newest, versions
 
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import ExportGuardError
@@ -23,7 +22,7 @@ BREACHES = [
         {"max_coercion_failures": 49},
         "50 values do not fit the type of column latitude: more than max_coercion_failures=49",
     ),
-    ({"min_rows": 201}, "The list has 200 contacts, fewer than min_rows=201"),
+    ({"min_rows": 201}, "The list has 200 rows, fewer than min_rows=201"),
 ]
 
 
@@ -49,31 +48,51 @@ KEPT = [
 
 
 @pytest.mark.parametrize("guard", KEPT)
-def test_what_is_just_within_is_committed(tmp_path: Path, guard: dict[str, Any]) -> None:
+def test_what_is_just_within_is_committed(location: Location, guard: dict[str, Any]) -> None:
     with Emulator(users=200, leads=0) as emulator:
-        export(emulator, tmp_path, "2026-11-22")
+        export(emulator, location, "2026-11-22")
         without_email(emulator, 50)
-        assert export(emulator, tmp_path, row_group_size=30, **guard)["rows"] == 200
+        assert export(emulator, location, row_group_size=30, **guard)["rows"] == 200
 
 
-def test_nulls_are_counted_over_all_files_and_row_groups(tmp_path: Path) -> None:
+def test_nulls_are_counted_over_all_files_and_row_groups(location: Location) -> None:
     with Emulator(users=200, leads=0) as emulator:
         without_email(emulator, 50)
         with pytest.raises(ExportGuardError, match="50 of 200 values of column email"):
-            export(emulator, tmp_path, row_group_size=7, max_null_share={"email": 0.2})
+            export(emulator, location, row_group_size=7, max_null_share={"email": 0.2})
 
 
-def test_a_share_of_few_changes_means_nothing(tmp_path: Path) -> None:
+def test_a_share_of_few_changes_means_nothing(location: Location) -> None:
     guards = {"max_null_share": {"email": 0.1}, "min_rows": 150}
     with Emulator(users=200, leads=0) as emulator:
-        increment(emulator, tmp_path, **guards)
+        increment(emulator, location, **guards)
         without_email(emulator, 5)
-        assert increment(emulator, tmp_path, **guards)["mode"] == "incremental"
+        assert increment(emulator, location, **guards)["mode"] == "incremental"
         without_email(emulator, 120)
         with pytest.raises(ExportGuardError, match="of column email are null"):
-            increment(emulator, tmp_path, **guards)
+            increment(emulator, location, **guards)
 
 
-def test_an_empty_list_breaches_no_share(tmp_path: Path) -> None:
+def test_an_empty_list_breaches_no_share(location: Location) -> None:
     with Emulator(users=0, leads=0) as emulator:
-        assert export(emulator, tmp_path, max_null_share={"email": 0.0}, max_vanished=0.0)["rows"] == 0
+        assert export(emulator, location, max_null_share={"email": 0.0}, max_vanished=0.0)["rows"] == 0
+
+
+def test_a_list_is_compared_with_the_last_whole_state_though_its_snapshot_was_removed(
+    location: Location,
+) -> None:
+    options = {"keep_manifests": 1, "max_shrink": 0.1}
+    with Emulator(users=200, leads=0) as emulator:
+        increment(emulator, location, "2026-11-20", **options)
+        emulator.store.churn(60, {"update": 1})
+        increment(emulator, location, "2026-11-21", **options)
+        assert newest(location).mode == "compacted"
+        emulator.store.churn(5, {"update": 1})
+        increment(emulator, location, "2026-11-22", **options)
+        assert not list(location.rglob("snapshot_date=*"))
+        for contact_id in sorted(emulator.store.versions("users"))[:100]:
+            emulator.store.delete("users", contact_id)
+        with pytest.raises(
+            ExportGuardError, match=r"has 100 rows, the last whole one had 200: .* max_shrink"
+        ):
+            increment(emulator, location, "2026-11-23", full_refresh=True, **options)

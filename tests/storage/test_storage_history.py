@@ -19,7 +19,13 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 
 
 def commit(
-    location: Location, mode: str, day: int, *, after: Manifest | None = None, owner: str = ""
+    location: Location,
+    mode: str,
+    day: int,
+    *,
+    after: Manifest | None = None,
+    owner: str = "",
+    refreshed_at: datetime | None = None,
 ) -> Manifest:
     partition = {f"{mode}_date": f"2026-11-{day:02d}"}
     with Dataset(location).begin() as write:
@@ -36,6 +42,7 @@ def commit(
                 files=[FileEntry(path=name, rows=1, bytes=4, sha256=sink.sha256)],
                 rows=1,
                 schema=[],
+                refreshed_at=refreshed_at,
                 started_at=NOON,
                 finished_at=datetime(2026, 11, day, tzinfo=timezone.utc),
             )
@@ -86,6 +93,22 @@ def test_adding_to_a_commit_that_went_meanwhile_fails(location: Location) -> Non
     with pytest.raises(LeaseLostError, match=f"{base.name} at .* was replaced or removed meanwhile"):
         commit(location, "change", 21, after=base)
     assert len(committed(location)) == 1
+
+
+def test_adding_to_what_was_read_whole_since_fails(location: Location) -> None:
+    base = commit(location, "snapshot", 20, refreshed_at=NOON)
+    late = commit(location, "snapshot", 21, refreshed_at=NOON + timedelta(days=1))
+    with pytest.raises(LeaseLostError, match="another run committed a whole list"):
+        commit(location, "change", 21, after=base, refreshed_at=NOON)
+    assert committed(location) == {base.name, late.name}
+
+
+def test_adding_to_what_was_folded_since_is_well(location: Location) -> None:
+    base = commit(location, "snapshot", 20, refreshed_at=NOON)
+    change = commit(location, "change", 21, after=base, refreshed_at=NOON)
+    folded = commit(location, "compacted", 21, refreshed_at=NOON)
+    other = commit(location, "change", 21, after=base, refreshed_at=NOON)
+    assert committed(location) == {base.name, change.name, folded.name, other.name}
 
 
 def test_a_chain_with_a_gap_says_so(location: Location) -> None:
@@ -153,8 +176,39 @@ def test_old_commits_go_unless_a_kept_one_needs_them(location: Location) -> None
     assert committed(location) == everything
     assert remove_old_commits(location, 3, None, now) == 1
     assert committed(location) == everything - {old.name}
-    assert remove_old_commits(location, 1, 2.5, now) == 0
-    assert remove_old_commits(location, None, 1.5, now) == 3
+    assert remove_old_commits(location, 1, 1.5, now) == 0
+    assert remove_old_commits(location, 1, None, now) == 3
     assert committed(location) == {new.name, last.name}
     assert remove_old_commits(location, None, 0, now) == 0
     assert chain(location, last) == [new, last]
+
+
+def test_every_state_of_the_days_to_keep_stays(location: Location) -> None:
+    days = [1, 3, 10]
+    first, second, third = (commit(location, "snapshot", day) for day in days)
+    now = datetime(2026, 11, 12, tzinfo=timezone.utc)
+    assert remove_old_commits(location, None, 7, now) == 1
+    assert committed(location) == {second.name, third.name}
+    assert find_commit(location, now - timedelta(days=5)) == second
+    assert first.files[0].path not in location.list()
+
+
+def test_a_damaged_manifest_keeps_no_other_from_going(
+    location: Location, caplog: pytest.LogCaptureFixture
+) -> None:
+    commits = [commit(location, "snapshot", day) for day in (1, 2, 3, 4)]
+    location.write_atomic(commits[1].name, b"{")
+    now = datetime(2026, 11, 4, tzinfo=timezone.utc)
+    assert remove_old_commits(location, 1, None, now) == 2
+    assert set(location.list("_manifests")) == {commits[1].name, commits[3].name}
+    assert f"{commits[1].name} at {location} is damaged" in caplog.text
+    again = commit(location, "snapshot", 4)
+    assert set(location.list("_manifests")) == {commits[1].name, again.name}
+
+
+def test_what_a_damaged_manifest_may_add_to_is_not_replaced(location: Location) -> None:
+    base = commit(location, "snapshot", 20)
+    change = commit(location, "change", 21, after=base)
+    location.write_atomic(change.name, b"{")
+    again = commit(location, "snapshot", 20)
+    assert set(location.list("_manifests")) == {base.name, change.name, again.name}
