@@ -53,7 +53,7 @@ class CustomerlyToParquetOperator(BaseOperator):
     :param full_refresh_every: let an incremental export read the whole list when the last time is so long
         ago, such as ``P7D``.
     :param full_refresh: read the whole list in this run; ``{{ params.full_refresh }}`` lets a person decide.
-    :param compact: fold changes into a new base once they have passed a quarter of it.
+    :param compact: fold changes into a new base once they have passed a quarter of it or are in 100 commits.
     :param columns: the columns wanted; all by default.
     :param attributes: contact properties to have as typed columns, such as ``{"plan": "string"}``:
         ``string``, ``int64``, ``float64``, ``bool``, ``timestamp`` or ``date``.
@@ -75,7 +75,7 @@ class CustomerlyToParquetOperator(BaseOperator):
     :param row_group_size: rows in a row group.
     :param keep_manifests: keep so many of the newest commits, and what they rest on, and remove the others;
         all are kept by default.
-    :param keep_days: keep the commits of so many days; what either of the two keeps is kept.
+    :param keep_days: keep each state of so many days; what either of the two keeps is kept.
     """
 
     template_fields: Sequence[str] = (
@@ -172,7 +172,7 @@ class CustomerlyToParquetOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the contacts and return what came of it."""
-        # The export raises ValueError only for what it was told, and before it asks for anything.
+        # The export raises ValueError only for what it was told or found damaged, before it asks for a thing.
         with fail_at_once(ValueError):
             arguments = checked(ExportArguments, EXPECTED, self)
             with self.hook.client as client:
