@@ -89,7 +89,7 @@ def test_a_list_is_compared_with_the_last_whole_state_though_its_snapshot_was_re
         assert newest(location).mode == "compacted"
         emulator.store.churn(5, {"update": 1})
         increment(emulator, location, "2026-11-22", **options)
-        assert not list(location.rglob("snapshot_date=*"))
+        assert not [name for name in location.list() if "snapshot_date=" in name]
         for contact_id in sorted(emulator.store.versions("users"))[:100]:
             emulator.store.delete("users", contact_id)
         with pytest.raises(
