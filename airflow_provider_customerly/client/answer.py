@@ -22,6 +22,7 @@ from airflow_provider_customerly.client.errors import (
     CustomerlyRequestError,
     CustomerlyUnavailable,
 )
+from airflow_provider_customerly.client.settings import DEFAULT_BASE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +31,14 @@ if TYPE_CHECKING:
 
 _ABSENT = msgspec.Raw(b"")
 _NO_ERROR = (b"", b"null", b"false", b"0", b'""', b"[]", b"{}")
+_TOKEN = re.compile(
+    # Not the name of an attribute, as 'push_token', and no part of an email.
+    r"""(?<!["'`])\b(?:access_?|invalid_)?token\b(?![@.-]\w)""",
+    re.IGNORECASE,
+)
 _NOBODY = re.compile(r"\b(?:user|lead|contact)\b.*\b(?:doesn.t|does not) exist\b", re.IGNORECASE | re.DOTALL)
 
-_WRONG_PATH = "Check the path of the connection's host: the API is at https://api.customerly.io/v1."
+_WRONG_PATH = f"Check the path of the connection's host: the API is at {DEFAULT_BASE_URL}."
 
 
 class _Envelope(msgspec.Struct):
@@ -91,7 +97,9 @@ def _meaning(answer: Answer, request: Request, message: str | None, *, is_api: b
 def _classify(
     status: int, message: str | None, *, is_api: bool
 ) -> tuple[type[CustomerlyError], str, str | None]:
-    if message is not None and "token" in message.lower():
+    if status == 429:
+        return CustomerlyRateLimited, "too many requests", None
+    if message is not None and _TOKEN.search(message):
         return CustomerlyAuthError, "the access token was not accepted", None
     if status in (401, 403):
         return CustomerlyAuthError, "access was refused", None
@@ -107,8 +115,6 @@ def _classify(
             "the server redirects, which is never followed with a token",
             "Check the host of the connection: use the address that the API itself answers at.",
         )
-    if status == 429:
-        return CustomerlyRateLimited, "too many requests", None
     if status < 300 or status == 408 or status >= 500:
         return CustomerlyUnavailable, "the server reported a failure of its own", None
     return CustomerlyRequestError, "the request was refused", None

@@ -53,7 +53,7 @@ class Client:
     def __init__(
         self,
         token: str,
-        base_url: str = "https://api.customerly.io/v1",
+        base_url: str = settings.DEFAULT_BASE_URL,
         *,
         auth_header: AuthHeader = "bearer",
         timeout: float = 30.0,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-_EMAIL = re.compile(r"""[^\s@"'<>(),:;=\[\]{}]+(?:@|%40)[^\s@"'<>(),:;=\[\]{}]+""", re.IGNORECASE)
+_LOCAL_PART = r"""(?:[^\s@"<>(),:;\[\]]+|"[^@"]{1,64}")"""  # quoted, it may hold blanks
+_EMAIL = re.compile(_LOCAL_PART + r"""(?:@|%40)[^\s@"'<>(),:;=\[\]{}]+""", re.IGNORECASE)
 _LONGEST_VENDOR_TEXT = 200
 
 

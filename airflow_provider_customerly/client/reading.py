@@ -125,8 +125,8 @@ class Reading:
             vain = vain + 1 if all(met.add([row.crmhero_user_id for row in rows])) else 0
             if vain == _VAIN_PAGES:
                 raise CustomerlyProtocolError(
-                    f"{vain} list pages in a row brought no other contacts than the {len(met)} before them: the "
-                    "server seems to repeat pages or to ignore `page`",
+                    f"{vain} list pages in a row brought no other contacts than the {len(met)} before them: "
+                    "the server seems to repeat pages or to ignore `page`",
                     advice="Compare two list pages by hand, and report it to Customerly's support.",
                 )
             page += bool(rows)

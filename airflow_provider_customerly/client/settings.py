@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
+DEFAULT_BASE_URL = "https://api.customerly.io/v1"
+
 
 def checked_token(token: str) -> str:
     """Return the token without surrounding white space; no message quotes it."""
@@ -24,8 +26,8 @@ def checked_url(url: str, *, allow_insecure_http: bool) -> str:
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("The base URL may hold scheme, host, port and path only: remove the rest.")
     if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError(f"The base URL {url!r} is not complete: give one like https://api.customerly.io/v1.")
-    if parts.scheme == "http" and not allow_insecure_http and not _is_this_machine(parts.hostname):
+        raise ValueError(f"The base URL {url!r} is not complete: give one like {DEFAULT_BASE_URL}.")
+    if parts.scheme == "http" and not allow_insecure_http and not names_this_machine(parts.hostname):
         raise ValueError(
             f"The base URL {url!r} would send the token in clear: use https://, or set allow_insecure_http."
         )
@@ -44,7 +46,8 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} is {value}: give a number above 0.")
 
 
-def _is_this_machine(host: str) -> bool:
+def names_this_machine(host: str) -> bool:
+    """Tell whether a host name or an address leads nowhere but to this machine."""
     if host == "localhost":
         return True
     try:

@@ -42,11 +42,6 @@ class Table:
     def __contains__(self, contact_id: int) -> bool:
         return contact_id in self.stamps
 
-    @property
-    def newest(self) -> int:
-        """Epoch seconds of the newest ``last_update``; 0 when empty."""
-        return self._order[-1] >> _ID_BITS if self._order else 0
-
     def ids(self, start: int, stop: int, *, descending: bool, shuffle: random.Random | None) -> list[int]:
         """Return the ids at positions ``start`` to ``stop`` of the order by ``last_update``.
 

@@ -8,11 +8,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from airflow_provider_customerly.client.settings import DEFAULT_BASE_URL, checked_token, names_this_machine
 from airflow_provider_customerly.hooks.wording import wanted
 
-DEFAULT_BASE_URL = "https://api.customerly.io/v1"
 _DEFAULT_PATH = "v1"
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class ConnectionFields(Protocol):
@@ -120,17 +119,16 @@ def _extra_object(connection: ConnectionFields) -> dict[str, Any]:
 
 
 def _token(password: str | None) -> str:
-    token = (password or "").strip()
-    if not token:
+    if not password or password.isspace():
         raise ValueError(
             "it has no access token. Create one in Customerly (Project Settings > Installation > Public API) "
             "and set it as the connection's password, which the form calls access token."
         )
-    return token
+    return checked_token(password)
 
 
 def _names_loopback(host: str) -> bool:
     try:
-        return urlsplit(f"//{host}").hostname in _LOOPBACK
+        return names_this_machine(urlsplit(f"//{host}").hostname or "")
     except ValueError:
         return False

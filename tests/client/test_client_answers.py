@@ -83,6 +83,11 @@ def fail(*replies: Reply, budget: float = 0.0, timeout: float = 5.0) -> tuple[Cu
         (500, error("You must provide a valid header Authorization: Bearer <TOKEN>"), CustomerlyAuthError),
         (200, error("access TOKEN expired"), CustomerlyAuthError),
         (400, {"error": "Invalid token"}, CustomerlyAuthError),
+        (500, error("The token's owner left the project"), CustomerlyAuthError),
+        (500, error('The "access_token" is unknown: invalid_token'), CustomerlyAuthError),
+        (400, error("attribute 'push_token' is longer than 128 characters"), CustomerlyRequestError),
+        (400, error("`token` is no attribute of yours"), CustomerlyRequestError),
+        (400, error("token@northwind.test is not valid"), CustomerlyRequestError),
         (401, error("no"), CustomerlyAuthError),
         (403, HTML, CustomerlyAuthError),
         (500, error("User doesn't exist"), CustomerlyNotFound),
@@ -94,6 +99,7 @@ def fail(*replies: Reply, budget: float = 0.0, timeout: float = 5.0) -> tuple[Cu
         (413, HTML, CustomerlyRequestError),
         (422, b"", CustomerlyRequestError),
         (429, error("slow down"), CustomerlyRateLimited),
+        (429, error("Too many requests for this token"), CustomerlyRateLimited),
         (429, HTML, CustomerlyRateLimited),
         (408, b"", CustomerlyUnavailable),
         (500, error("Internal server error"), CustomerlyUnavailable),
@@ -268,6 +274,23 @@ def test_vendor_message_is_redacted_and_capped() -> None:
     assert failure.vendor_message.startswith("<email> <email> key")
     assert "northwind" not in str(failure)
     assert len(str(failure)) < 500
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("maria.o'neill@northwind.test is not valid", "<email> is not valid"),
+        ('"ada byrne"@northwind.test is not valid', "<email> is not valid"),
+        ("bounce+ada=northwind.test@mailer.test is not valid", "<email> is not valid"),
+        ("'ada@northwind.test' is not valid", "<email>' is not valid"),
+        ({"text": '"ada byrne"@northwind.test', "row": 7}, '{"text":"\\<email>","row":7}'),
+        ("%22ada+x%22%40northwind.test", "<email>"),
+        ({"emails": ["ada@northwind.test", "bo@northwind.test"]}, '{"emails":["<email>","<email>"]}'),
+    ],
+)
+def test_every_legal_email_is_redacted_whole(words: object, shown: str) -> None:
+    failure, _ = fail(Reply(400, error(words)))
+    assert failure.vendor_message == shown
 
 
 def test_token_that_the_server_repeats_is_not_shown() -> None:

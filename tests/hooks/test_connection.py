@@ -36,6 +36,7 @@ def from_fields(**fields: Any) -> Connection:
         ("https://api.customerly.io/v2", "https://api.customerly.io/v2"),
         ("127.0.0.1:8686", "http://127.0.0.1:8686/v1"),
         ("localhost", "http://localhost/v1"),
+        ("127.0.0.2:8686", "http://127.0.0.2:8686/v1"),
         ("[::1]:8686", "http://[::1]:8686/v1"),
         ("https://localhost:8443", "https://localhost:8443/v1"),
     ],
@@ -122,6 +123,7 @@ def test_an_emptied_form_field_is_not_set(empty: str | None) -> None:
         ({"retry_budget": [1]}, "retry_budget"),
         ({"allow_insecure_http": "perhaps"}, "allow_insecure_http"),
         ({"auth_header": "basic"}, "auth_header"),
+        ({"auth_header": "Bearer tok-123"}, "auth_header"),
         ([1, 2], "JSON object"),
         ("{page_size: 50}", "JSON object"),
     ],
@@ -143,6 +145,7 @@ def test_bad_extra_names_the_connection_and_the_field(extra: Any, told: str) -> 
     [
         ({"password": None}, "no access token"),
         ({"password": "  "}, "no access token"),
+        ({"password": "tok-123 tok-123"}, "white space or characters that no token has"),
         ({"host": "ftp://api.customerly.io"}, "http or https"),
         ({"host": "https://"}, "http or https"),
         ({"host": "https://api.customerly.io:99999"}, "not a URL"),

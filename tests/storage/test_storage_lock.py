@@ -65,6 +65,8 @@ def test_of_many_that_ask_at_once_at_most_one_holds(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(held) <= 1
+    with Lock(location, "afterwards") as lock:
+        lock.check()
 
 
 def test_an_earlier_try_of_the_same_owner_is_taken_over_and_notices(tmp_path: Path) -> None:
