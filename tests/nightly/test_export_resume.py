@@ -66,16 +66,16 @@ def fresh(many: Emulator, tmp_path_factory: pytest.TempPathFactory) -> int:
 
 @pytest.mark.parametrize(("killed_at", "most"), [(0.5, 0.6), (0.8, 0.3), (0.99, 0.1)])
 def test_a_killed_try_leaves_little_to_do(
-    many: Emulator, fresh: int, tmp_path: Path, killed_at: float, most: float
+    many: Emulator, fresh: int, location: Location, killed_at: float, most: float
 ) -> None:
-    arguments = [many.token, many.url, str(tmp_path), str(int(fresh * killed_at))]
+    arguments = [many.token, many.url, str(location), str(int(fresh * killed_at))]
     process = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
     assert process.returncode == -signal.SIGKILL
-    assert counted(many, tmp_path, owner="the run") <= fresh * most
-    assert versions(tmp_path) == many.store.versions("users")
-    manifest = newest(Location.of(tmp_path))
+    assert counted(many, location, owner="the run") <= fresh * most
+    assert versions(location) == many.store.versions("users")
+    manifest = newest(location)
     assert (manifest.certificate["verdict"], manifest.certificate["tries"]) == ("complete", 2)
-    assert list(Location.of(tmp_path).join("users").list("_staging")) == []
+    assert list(location.join("users").list("_staging")) == []
 
 
 def test_the_result_is_as_if_nothing_had_happened(location: Location, tmp_path: Path) -> None:

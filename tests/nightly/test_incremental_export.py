@@ -73,8 +73,7 @@ def test_a_run_again_replaces_itself_and_loses_nothing(location: Location) -> No
     assert len(location.join("users").list("change_date=2026-11-23")) == 1
 
 
-def test_few_requests_for_few_changes_among_many() -> None:
-    location = Location.of("memory://few-requests")
+def test_few_requests_for_few_changes_among_many(location: Location) -> None:
     with Emulator(users=100_000, leads=0) as emulator:
         export(emulator, location)
         change(emulator, 200)
