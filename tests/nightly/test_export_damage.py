@@ -80,7 +80,7 @@ def test_what_cannot_be_removed_fails_no_export(location: Location, caplog: pyte
 def test_what_cannot_be_folded_fails_no_export(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Emulator(users=130, leads=0) as emulator:
         increment(emulator, tmp_path)
-        emulator.store.churn(60, {"update": 1})
+        emulator.store.churn(150, {"update": 1})
         today = datetime.now(timezone.utc).date()
         for day in (today, today + timedelta(days=1)):
             (tmp_path / "users" / f"compacted_date={day}").write_text("no folder")

@@ -84,7 +84,7 @@ def test_a_list_is_compared_with_the_last_whole_state_though_its_snapshot_was_re
     options = {"keep_manifests": 1, "max_shrink": 0.1}
     with Emulator(users=200, leads=0) as emulator:
         increment(emulator, location, "2026-11-20", **options)
-        emulator.store.churn(60, {"update": 1})
+        emulator.store.churn(150, {"update": 1})
         increment(emulator, location, "2026-11-21", **options)
         assert newest(location).mode == "compacted"
         emulator.store.churn(5, {"update": 1})
