@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 
 import pytest
 import requests
@@ -31,16 +32,24 @@ def test_stats_need_no_token_and_count_by_request(api, emulator: Emulator):
 
 
 def test_the_peak_of_requests_in_flight_is_kept(emulator: Emulator):
-    emulator.service.latency = 0.3
-    start = threading.Barrier(6)
-
-    def ask() -> int:
-        start.wait()
-        headers = {"Authorization": f"Bearer {emulator.token}"}
-        return requests.get(f"{emulator.url}/tags", headers=headers, timeout=10).status_code
-
-    with ThreadPoolExecutor(6) as pool:
-        assert [future.result() for future in [pool.submit(ask) for _ in range(6)]] == [200] * 6
+    body = b'{"users": []}'
+    host = emulator.origin.removeprefix("http://")
+    with contextlib.ExitStack() as stack:
+        under_way = [
+            stack.enter_context(contextlib.closing(HTTPConnection(host, timeout=30))) for _ in range(6)
+        ]
+        for connection in under_way:  # the body is held back, so that none can be answered
+            connection.putrequest("POST", "/v1/users")
+            connection.putheader("Authorization", f"Bearer {emulator.token}")
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders()
+        for _ in range(1000):
+            if emulator.stats()["in_flight"] == 6:
+                break
+            threading.Event().wait(0.01)
+        for connection in under_way:
+            connection.send(body)
+            assert connection.getresponse().read()
     assert emulator.stats()["in_flight_peak"] == 6
 
 
