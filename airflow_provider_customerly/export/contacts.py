@@ -55,6 +55,7 @@ def export_contacts(client: Client, path: Any, contact_type: ContactType, **opti
     :raises ValueError: an argument is wrong; nothing was asked for or written.
     :raises CustomerlyError: the API failed; nothing was committed.
     :raises ExportGuardError: a guard was breached or completeness not proven; nothing was committed.
+    :raises LeaseLostError: another run took over, or committed a whole list meanwhile; nothing was committed.
     """
     chosen = ExportOptions(contact_type=contact_type, **options)
     folder = Location.of(path)
@@ -137,11 +138,12 @@ class _Export:
         self, source: Source, write: Write, files: list[FileEntry]
     ) -> tuple[list[FileEntry], dict[str, int]]:
         """Write who was deleted, and count what became of those that vanished."""
-        before = self._plan.before
-        if not self._is_whole or before is None or source.certificate.verdict != "complete":
+        if not self._is_whole:
             return [], {}
         now = open_files(self._location, files)
-        found, counts = self._find_deletions(before, now)
+        found, counts = (
+            self._find_deletions(now) if source.certificate.verdict == "complete" else (NOBODY, {})
+        )
         told = carried_over(self._location, self._partition, found, now)
         if not any(batch.num_rows for batch in told):
             return [], counts
@@ -151,8 +153,10 @@ class _Export:
                 writer.add(batch)
             return writer.finish({}), counts
 
-    def _find_deletions(self, before: Manifest, now: ds.Dataset) -> tuple[pa.RecordBatch, dict[str, int]]:
-        options = self._options
+    def _find_deletions(self, now: ds.Dataset) -> tuple[pa.RecordBatch, dict[str, int]]:
+        options, before = self._options, self._plan.before
+        if before is None:
+            return NOBODY, {}
         try:
             state = open_state(self._location, before)
             vanished, known = vanished_ids(state, now), state.count_rows()

@@ -142,6 +142,18 @@ def test_a_day_run_again_keeps_the_deletions_it_told(location: Location) -> None
     assert deleted(location) == [one, two]
 
 
+def test_a_day_run_again_keeps_them_though_it_is_not_proven(location: Location) -> None:
+    with Emulator(users=100, leads=10) as emulator:
+        export(emulator, location, "2026-11-22")
+        gone = ids_of(emulator)[0]
+        emulator.store.delete("users", gone)
+        export(emulator, location, "2026-11-23")
+        page = emulator.store.page
+        emulator.store.page = lambda *of: page(*of[:3], "last_update", "desc")  # type: ignore[method-assign]
+        assert export(emulator, location, "2026-11-23", on_unproven="warn")["verdict"] == "unproven"
+    assert deleted(location) == [gone]
+
+
 def test_too_many_vanished_contacts_stop_an_export_before_any_look_up(location: Location) -> None:
     with Emulator(users=200, leads=10) as emulator:
         export(emulator, location, "2026-11-22")
