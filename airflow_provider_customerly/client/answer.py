@@ -6,6 +6,7 @@ contact, with status 500.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from email.utils import parsedate_to_datetime
@@ -72,7 +73,7 @@ def read_answer(answer: Answer, request: Request, token: str) -> msgspec.Raw:
             request=str(request),
             status=answer.status,
         )
-    message = _vendor_message(envelope.error).replace(token, "<token>") if has_error else None
+    message = _without(token, _vendor_message(envelope.error)) if has_error else None
     is_api = has_error or bool(envelope.data)
     raise _meaning(answer, request, message, is_api=is_api)
 
@@ -126,6 +127,11 @@ def _vendor_message(error: msgspec.Raw) -> str:
     if isinstance(value, dict):
         value = value.get("message", value)
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _without(token: str, text: str) -> str:
+    as_json = json.dumps(token)[1:-1]
+    return text.replace(token, "<token>").replace(as_json, "<token>")
 
 
 def _looks_like(answer: Answer) -> str:

@@ -117,7 +117,7 @@ class Chain:
         del self._in_flight[ticket.number]
         if rows:
             self._empty.looks = 0
-            self._sizes.note(ticket.window, len(rows))
+            self._sizes.note(len(rows))
             if ticket.purpose == "behind" and self._end is not None and self._end.is_asked_by(ticket.window):
                 self._end_was_wrong(self._end)
             ticket = ticket._replace(window=self._sizes.as_served(ticket.window))
@@ -142,7 +142,7 @@ class Chain:
                     return "next", self._next_window()
                 if self.certificate.end_moved:
                     return None  # a busy list: what is behind its end is asked for when the end is known
-            window = self._end.ask(self._sizes.largest)
+            window = self._end.ask(self._sizes.sure)
             return None if window is None else ("behind", window)
         if not self._is_next_under_way():
             self._note_gap()
@@ -239,6 +239,9 @@ class Chain:
             last = seen.index(seen.high)
             self._give(seen.rows[first:last], seen.stamps[first:last])
             self._advance(seen.high, seen.window.offset + last)
+            if self._sizes.largest < self.certificate.page_size and not seen.short:
+                self.certificate.page_size = self._sizes.largest
+                self.certificate.clamped = True
             self.certificate.links += 1
             if self.certificate.links % 16 == 0:
                 self._slack = max(1, self._slack - 1)
@@ -282,7 +285,7 @@ class Chain:
         if self._stuck_at != stamp:
             self._stuck_at = stamp  # a better placed window may still show the whole group
             return
-        self._tie = TieGroup(stamp, position, self._sizes.filled, self._clock)
+        self._tie = TieGroup(stamp, position, self._sizes.sure, self._clock)
         self.certificate.tie_groups += 1
 
     def _take_tied(self, tie: TieGroup, ticket: Ticket, seen: Seen) -> None:
@@ -307,29 +310,34 @@ class Chain:
     # the end of the list
 
     def _take_end(self, seen: Seen, *, is_latest: bool) -> None:
+        if seen.window.per_page > self._sizes.sure:
+            self._ask_for_less()
+            return
         if self._end is None or self._end.position != seen.window.reach:
             self._end = ListEnd(seen.window.reach)
-        self._end.note(seen, self._sizes.filled)
+        self._end.count = len(seen.rows)
         if is_latest:
             # Only the end as it was after everything else was read: what was updated meanwhile went there.
             self._end.tail = seen.rows[seen.index(self._frontier) :]
         self._finish_at(self._end)
+
+    def _ask_for_less(self) -> None:
+        """This may be the end, or a page that was clamped: only what is surely served shows which."""
+        self._sizes.largest = self._sizes.sure
+        self._planned = self._position
+        self._slack = min(self._slack, self._sizes.largest // 3)
 
     def _finish_at(self, end: ListEnd) -> None:
         if end.tail is not None and end.is_confirmed:
             self._finish(end.tail)
 
     def _end_was_wrong(self, end: ListEnd) -> None:
-        """Rows came from behind what looked like the end: the list grew, or pages are short or clamped."""
+        """Rows came from behind what looked like the end: the list grew, or rows are left out of pages."""
         self.certificate.end_moved += 1
         self._wrong_ends += 1
         self._end = None
-        if self._sizes.learn(end):
-            self.certificate.page_size = self._sizes.largest
-            self.certificate.clamped = True
-            self._planned = self._position
-            self._slack = min(self._slack, self._sizes.largest // 3)
-        elif self._wrong_ends > _WRONG_ENDS:
+        self._sizes.check(end)
+        if self._wrong_ends > _WRONG_ENDS:
             self._reasons.append("contacts came again and again from behind what looked like the list's end")
             self._finish(end.tail or [])
 

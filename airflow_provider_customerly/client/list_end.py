@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_customerly.client.records import Record
-    from airflow_provider_customerly.client.seen import Seen
 
-
+_CONFIRMATIONS = 2
 _LOOKS_AT_EMPTY_LIST = 3
 _PAUSE = 1.0  # seconds until an empty list is looked at again, and twice that until the look after it
 
@@ -24,7 +23,7 @@ class ListEnd:
     What lies behind it may be asked for before the last rows are certain: both looks take one round trip.
 
     :param position: where the next page begins: behind all rows that the window which showed this end could
-        hold. Its last row is no measure, because rows may be left out of a page, or the page be clamped.
+        hold. Its last row is no measure, because rows may be left out of a page.
     """
 
     def __init__(self, position: int) -> None:
@@ -32,10 +31,7 @@ class ListEnd:
         self.tail: list[Record] | None = None
         """The last rows, once they were read after everything else; certain only when the end is."""
         self.count = 0
-        """Rows in the newest window that showed this end,"""
-        self.per_page = 0
-        """and how many it asked for."""
-        self._wanted = 2
+        """Rows in the newest window that showed this end."""
         self._confirmations = 0
         self._asked: list[Window] = []
         self._sizes: set[int] = set()
@@ -43,20 +39,11 @@ class ListEnd:
     @property
     def is_confirmed(self) -> bool:
         """Whether enough requests behind this place came back empty."""
-        return self._confirmations >= self._wanted
-
-    def note(self, seen: Seen, filled: int) -> None:
-        """Take a window that ends here, with fewer rows than asked for.
-
-        :param filled: largest page size that the server is known to fill. Beyond it a short page may be a
-            page that was clamped, so more confirmations are asked for.
-        """
-        self.count, self.per_page = len(seen.rows), seen.window.per_page
-        self._wanted = 2 if self.per_page <= filled else 3
+        return self._confirmations >= _CONFIRMATIONS
 
     def ask(self, largest: int) -> Window | None:
         """Give the next window behind the end, each of another size; None when enough are under way."""
-        if self._confirmations + len(self._asked) >= self._wanted:
+        if self._confirmations + len(self._asked) >= _CONFIRMATIONS:
             return None
         window = window_behind(self.position, largest, not_sizes=self._sizes)
         self._sizes.add(window.per_page)

@@ -48,8 +48,8 @@ class TieGroup:
 
     :param stamp: the shared `last_update`.
     :param position: where its first member is believed to be.
-    :param largest: most rows to ask for, a page that the server is known to fill: a clamped one would be
-        counted as if it began elsewhere.
+    :param largest: most rows to ask for, so few that the server surely serves them: the rows of a clamped
+        page are not at the positions asked for.
     :param clock: monotonic seconds.
     """
 

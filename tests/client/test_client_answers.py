@@ -298,6 +298,17 @@ def test_token_that_the_server_repeats_is_not_shown() -> None:
     assert failure.vendor_message == "bad credential <token>!"
 
 
+def test_token_that_needs_escaping_is_not_shown_either() -> None:
+    token = 'tok"en/ab+c'
+    with (
+        ScriptedServer(Reply(400, {"error": {"detail": f"Bearer {token}"}})) as server,
+        Client(token, server.url, retry_budget=0) as client,
+        pytest.raises(CustomerlyError) as caught,
+    ):
+        client.check()
+    assert caught.value.vendor_message == '{"detail":"Bearer <token>"}'
+
+
 def test_unknown_error_shape_is_quoted() -> None:
     failure, _ = fail(Reply(400, {"error": ["a", {"b": 1}]}))
     assert failure.vendor_message == '["a",{"b":1}]'
