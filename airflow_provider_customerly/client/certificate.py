@@ -38,6 +38,10 @@ class Certificate:
     clamped: bool = False
     """The server gave fewer rows a page than asked for, and the size was adapted."""
 
+    def doubt(self, reason: str) -> None:
+        """Take the proof back, for what was seen outside the list."""
+        self.verdict, self.reason = "unproven", reason
+
     def to_dict(self) -> dict[str, Any]:
         """Give the certificate as plain JSON values."""
         return dataclasses.asdict(self)

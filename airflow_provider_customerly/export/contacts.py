@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MOST_STILL_THERE = 100
+"""Contacts that a whole list may lack though a look-up finds them: some may be hidden or come back, a page
+of them says that the list was not whole."""
+
 
 def export_contacts(client: Client, path: Any, contact_type: ContactType, **options: Any) -> dict[str, Any]:
     """Read contacts and commit them: the whole list, or what changed since the newest commit.
@@ -142,7 +146,7 @@ class _Export:
             return [], {}
         now = open_files(self._location, files)
         found, counts = (
-            self._find_deletions(now) if source.certificate.verdict == "complete" else (NOBODY, {})
+            self._find_deletions(source, now) if source.certificate.verdict == "complete" else (NOBODY, {})
         )
         told = carried_over(self._location, self._partition, found, now)
         if not any(batch.num_rows for batch in told):
@@ -153,7 +157,7 @@ class _Export:
                 writer.add(batch)
             return writer.finish({}), counts
 
-    def _find_deletions(self, now: ds.Dataset) -> tuple[pa.RecordBatch, dict[str, int]]:
+    def _find_deletions(self, source: Source, now: ds.Dataset) -> tuple[pa.RecordBatch, dict[str, int]]:
         options, before = self._options, self._plan.before
         if before is None:
             return NOBODY, {}
@@ -168,6 +172,10 @@ class _Export:
         users = known_users(self._folder, vanished) if options.contact_type == "leads" else ()
         deletions = Deletions(self._client, options.contact_type, state, known, columns, users)
         found = deletions.confirm(vanished, before.finished_at, datetime.now(timezone.utc))
+        if (there := deletions.counts["still_there"]) > _MOST_STILL_THERE:
+            source.certificate.doubt(f"{there} contacts that are not in the list are found by look-up")
+            guards.check_verdict(options, source.certificate)
+            return NOBODY, {}
         return found, dict(deletions.counts)
 
     def _manifest(

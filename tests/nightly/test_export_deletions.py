@@ -8,6 +8,7 @@ from airflow_provider_customerly.client import Client, CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import (
     ExportGuardError,
+    UnprovenError,
     deletions,
     export_contacts,
     read_contacts,
@@ -127,6 +128,21 @@ def test_an_unproven_export_tells_no_deletions(location: Location) -> None:
         emulator.store.page = lambda *of: page(*of[:3], "last_update", "desc")  # type: ignore[method-assign]
         result = export(emulator, location, "2026-11-23", on_unproven="warn")
         assert (result["verdict"], result["deletions"]) == ("unproven", {})
+    assert deleted(location) == []
+
+
+def test_a_list_that_came_back_empty_by_mistake_is_not_believed(location: Location) -> None:
+    with Emulator(users=300, leads=10) as emulator:
+        export(emulator, location, "2026-11-22")
+        before = newest(location)
+        emulator.faults.plan(["empty"] * 3)
+        with pytest.raises(UnprovenError, match="300 contacts that are not in the list are found by look-up"):
+            export(emulator, location, "2026-11-23")
+        assert newest(location) == before
+        emulator.faults.plan(["empty"] * 3)
+        result = export(emulator, location, "2026-11-23", on_unproven="warn")
+        assert (result["verdict"], result["rows"], result["deletions"]) == ("unproven", 0, {})
+        assert export(emulator, location, "2026-11-24")["verdict"] == "complete"
     assert deleted(location) == []
 
 
