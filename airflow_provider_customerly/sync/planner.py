@@ -205,6 +205,6 @@ def _duplicate(row: Planned, numbers: Sequence[int]) -> Planned:
         row.user_id,
         reason="duplicate_email",
         field="email",
-        message=f"rows {named}{more} have the same email, apart from case and blanks, and none of them is "
-        "sent: let the query give one row",
+        message=f"Rows {named}{more} have the same email, apart from case and blanks, and none of them is "
+        "sent: let the query give one row.",
     )
