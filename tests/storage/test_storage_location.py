@@ -94,7 +94,7 @@ def test_an_airflow_path_uses_its_connection(
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)  # only the connection knows
     text = form.format(connection=s3_connection, bucket=s3_server.bucket)
-    path = ObjectStoragePath(text, conn_id=None if "@" in text else s3_connection)
+    path = ObjectStoragePath(text) if "@" in text else ObjectStoragePath(text, conn_id=s3_connection)
     place = Location.of(path)
     place.write_atomic("one", b"1")
     assert place.root == f"{s3_server.bucket}/crm"
