@@ -115,8 +115,7 @@ class Reading:
         """
         certificate = self._chain.certificate
         self.settled = ""
-        certificate.verdict = "unproven"
-        certificate.reason = "the server does not keep the list in ascending order of last_update"
+        certificate.doubt("the server does not keep the list in ascending order of last_update")
         met = KeySet()
         page = empty = vain = 0
         while empty < _EMPTY_PAGES_AT_END:

@@ -39,7 +39,7 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What is going to be done; the guards hold.
+    """What is going to be done; the guards hold, unless it is a plan that is made to be looked at.
 
     :param plan: name of the file that says it.
     :param sealed: name of the sealed plan that this is, or is what is left of.

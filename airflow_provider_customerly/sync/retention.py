@@ -15,20 +15,19 @@ if TYPE_CHECKING:
 _RUN = re.compile(r"(\d{8}T\d{12})Z-[0-9a-f]+")
 
 
-def remove_old_runs(location: Location, keep_days: float) -> None:
+def remove_old_runs(location: Location, keep_days: float, newest: str) -> None:
     """Remove the files of runs that began more than `keep_days` ago.
 
-    Those of the runs up to the last complete one stay: rows that are still refused take their reasons there.
-
     :param location: the sync's state.
+    :param newest: the run that came to all of its rows just now; its files stay, for rows that are still
+        refused take their reasons there.
     """
     since = datetime.now(timezone.utc) - timedelta(days=keep_days)
-    needed = {one.run for one in record.up_to_last_complete(location)}
     # The records go last: rejects without a record count as those of a run that died.
     for folder in (rejects.FOLDER, plan_file.FOLDER, record.FOLDER):
         for name in location.list(folder):
             match = _RUN.match(PurePosixPath(name).name)
-            if match and match[0] not in needed and _instant(match[1]) < since:
+            if match and match[0] != newest and _instant(match[1]) < since:
                 location.delete(name)
 
 

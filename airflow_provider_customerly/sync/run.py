@@ -166,7 +166,10 @@ class _Run:
             record = self._end(prepared, work, rejects)
         self._tell(record)
         if options.keep_days is not None:
-            remove_old_runs(location, options.keep_days)
+            try:
+                remove_old_runs(location, options.keep_days, self._state.run)
+            except OSError as error:  # all is delivered and remembered; the next run removes them too
+                log.warning("Old files of the sync could not be removed: %s", type(error).__name__)
         result = self._result(record, prepared)
         log.info("Synced: %s", counts)
         if record.rejects:

@@ -71,7 +71,7 @@ class SqlToCustomerlyOperator(PrivateFieldsOperator):
     :param max_rejects: how many rows may go undelivered without failing the task: a number, or a share of the
         rows read.
     :param retry_rejects: send rows again that Customerly refused though they have not changed.
-    :param full_resync: send rows that have not changed, too.
+    :param full_resync: send all rows, whether they have changed or not.
     :param keep_days: remove rejects, plans and run records that are older, but for those that the next run
         needs; by default all are kept.
     :param dry_run: plan and stop; the result's ``plan`` can be applied later by ``plan_path``. In Airflow's
