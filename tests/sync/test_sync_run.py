@@ -12,7 +12,7 @@ from sync_helpers import COLUMNS, MARKER, Rows, customers
 
 from airflow_provider_customerly.client import Client, CustomerlyAuthError, CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
-from airflow_provider_customerly.storage import LockedError
+from airflow_provider_customerly.storage import Location, LockedError
 from airflow_provider_customerly.sync import (
     Options,
     SyncGuardError,
@@ -432,3 +432,19 @@ def test_old_runs_are_removed_but_for_what_the_next_one_needs(sync: Sync) -> Non
     assert sync.rejects(third)[0]["message"] == "user_id already belongs to another email"
     assert {first["outcome"], second["outcome"]} == {"success"}
     assert sync.run(rows, columns, max_rejects=rejects)["still_refused"] == 1
+
+
+def test_a_delivered_run_is_not_failed_by_old_files_that_stay(
+    sync: Sync, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sync.run(customers(5))
+    delete = Location.delete
+
+    def refuse_records(place: Location, name: str) -> None:
+        if name.startswith("runs/"):
+            raise PermissionError(name)
+        delete(place, name)
+
+    monkeypatch.setattr(Location, "delete", refuse_records)
+    assert sync.run(customers(6), keep_days=0)["outcome"] == "success"
+    assert "Old files of the sync could not be removed: PermissionError" in caplog.text
