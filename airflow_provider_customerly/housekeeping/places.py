@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from airflow_provider_customerly.storage import Location
 
-_RUN = r"\d{8}T\d{6}(?:\d{6})?Z-[0-9a-f]{8}"
-_DATASET = re.compile(rf"(?:(.+)/)?{manifest.FOLDER}/\d{{8,}}-{_RUN}\.json")
-_LEASES = re.compile(rf"(?:(.+)/)?{lease.FOLDER}/{_RUN}\.json")
+RUN = r"\d{8}T\d{6}(?:\d{6})?Z-[0-9a-f]{8}"
+_DATASET = re.compile(rf"(?:(.+)/)?{manifest.FOLDER}/\d{{8,}}-{RUN}\.json")
+_LEASES = re.compile(rf"(?:(.+)/)?{lease.FOLDER}/{RUN}\.json")
 _SYNC = re.compile(rf"(?:(.+)/)?{re.escape(IDENTITY)}")
 _FOLDER = rf"{manifest.FOLDER}|{lease.FOLDER}|{STAGING}/[0-9a-f]+|journal|rejects|plans|runs"
 _OURS = re.compile(
-    rf"(?:.+/)?(?:part-\d+-{_RUN}\.parquet"
-    rf"|(?:{_FOLDER})/(?:\d+-)?{_RUN}(?:-\d+)?\.(?:json|parquet|arrow)"
+    rf"(?:.+/)?(?:part-\d+-{RUN}\.parquet"
+    rf"|(?:{_FOLDER})/(?:\d+-)?{RUN}(?:-\d+)?\.(?:json|parquet|arrow)"
     rf"|{re.escape(TEMPORARY)}[^/]+)"
 )
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_customerly.housekeeping.places import folder, look, within
+from airflow_provider_customerly.housekeeping.places import RUN, folder, look, within
 from airflow_provider_customerly.storage import chain, lease, manifest
 from airflow_provider_customerly.storage.manifest import read_manifest
 from airflow_provider_customerly.sync.counts import Counts
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _NEWEST = 10
 """Commits that are read and told of: an export of years has thousands."""
 
-_RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_RUN = re.compile(RUN)
 
 
 @dataclass(frozen=True)
