@@ -14,13 +14,17 @@ os.environ.update(AIRFLOW_HOME=tempfile.mkdtemp(), AIRFLOW__CORE__LOAD_EXAMPLES=
 EXAMPLES = {
     "customerly_contacts_export",
     "customerly_contacts_sync",
+    "customerly_many_projects",
     "customerly_nightly_export",
     "customerly_nightly_scores",
+    "customerly_sync_approved",
 }
 
 names = zipfile.ZipFile(sys.argv[1]).namelist()
 assert "airflow_provider_customerly/py.typed" in names, names
 assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names), names
+pages = {f"airflow_provider_customerly/plugin/static/{name}" for name in ("run.html", "run.js", "page.css")}
+assert pages <= set(names), names
 ours = ("airflow_provider_customerly/", "airflow_provider_customerly-")
 strangers = [name for name in names if not name.startswith(ours)]
 assert not strangers, strangers

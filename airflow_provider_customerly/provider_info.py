@@ -16,13 +16,14 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-customerly",
         "name": _INTEGRATION,
         "description": (
-            "`Customerly <https://www.customerly.io/>`__: lossless exports of contacts to Parquet, and "
-            "warehouse rows synced back."
+            "Exports `Customerly <https://www.customerly.io/>`__ contacts to Parquet, with proof that none "
+            "was skipped, and syncs warehouse rows back to them."
         ),
         "integrations": [
             {
                 "integration-name": _INTEGRATION,
                 "external-doc-url": "https://www.customerly.io/",
+                "logo": "/customerly/icon.svg",
                 "tags": ["service"],
             }
         ],
@@ -55,6 +56,30 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_customerly.transfers.sql_to_customerly",
             },
         ],
+        "extra-links": ["airflow_provider_customerly.operators.run_link.CustomerlyRunLink"],
+        "plugins": [
+            {
+                "name": "customerly",
+                "plugin-class": "airflow_provider_customerly.plugin.run_page.CustomerlyPlugin",
+            }
+        ],
+        # Assets such as customerly://users: names of our own, which Airflow takes as they are.
+        "asset-uris": [{"schemes": ["customerly"], "handler": None}],
+        "config": {
+            "customerly": {
+                "description": "The run page of Customerly tasks.",
+                "options": {
+                    "run_tab": {
+                        "description": "Also show the run page as a tab of each task instance. Airflow "
+                        "shows such a tab on every task of the installation, whoever's it is.",
+                        "version_added": "0.3.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    }
+                },
+            }
+        },
         "cli": ["airflow_provider_customerly.cli.definition.get_customerly_cli_commands"],
         "connection-types": [
             {
@@ -63,11 +88,14 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Customerly",
                 "conn-fields": _CONNECTION_FIELDS,
                 "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "port", "login"],
+                    # Airflow 3.3.1 and 3.3.2 refuse to test a saved connection that has no port, so the form
+                    # asks for one. The hook takes https with port 443 for https.
+                    "hidden-fields": ["schema", "login"],
                     "relabeling": {"password": "Access token", "host": "Base URL"},
                     "placeholders": {
                         "password": "In Customerly: Project Settings > Installation > Public API",
                         "host": "Leave empty for https://api.customerly.io/v1",
+                        "port": "443 makes the Test button work for a saved connection",
                     },
                 },
             }
@@ -76,7 +104,7 @@ def get_provider_info() -> dict[str, Any]:
 
 
 # The form stores a field's default in every connection saved with it, so the defaults stay in the client
-# and are only told in the descriptions. So are the ranges: the form does not show them.
+# and only the descriptions mention them, as well as the ranges, which the form does not show.
 _CONNECTION_FIELDS: dict[str, Any] = {
     "requests_per_second": {
         "label": "Requests per second",

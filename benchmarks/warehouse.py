@@ -1,4 +1,4 @@
-"""What the benchmarks of the sync share: a warehouse table in SQLite, an emulator, processes of their own."""
+"""A warehouse table in SQLite, and functions in processes of their own."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import json
 import multiprocessing
 import os
 import sqlite3
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-TOKEN = "benchmark"
 CONN_ID = "warehouse"
 COLUMNS = (
     "email",
@@ -40,7 +37,7 @@ def environment(folder: str) -> None:
 
 
 def database(folder: str) -> str:
-    """Give the path of the database."""
+    """Return the path of the database."""
     return f"{folder}/warehouse.sqlite"
 
 
@@ -50,7 +47,7 @@ def make_table(folder: str, rows: int) -> None:
         connection.execute("drop table if exists customers")
         connection.execute(f"create table customers ({', '.join(COLUMNS)})")
         marks = ", ".join("?" * len(COLUMNS))
-        connection.executemany(f"insert into customers values ({marks})", map(_row, range(rows)))
+        connection.executemany(f"insert into customers values ({marks})", map(row, range(rows)))
         connection.commit()
 
 
@@ -61,19 +58,11 @@ def change(folder: str, one_in: int) -> None:
         connection.commit()
 
 
-@contextlib.contextmanager
-def emulator(port: int, latency: float = 0.0) -> Iterator[str]:
-    """Serve an empty project in a process of its own; gives the base URL."""
-    command = [sys.executable, "-m", "airflow_provider_customerly.emulator", "--port", str(port)]
-    options = ["--users", "0", "--leads", "0", "--latency", str(latency), "--token", TOKEN]
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        if not any("Ready" in line for line in process.stdout):
-            sys.exit("The emulator did not start: choose another --port.")
-        try:
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.terminate()
+def execute(folder: str, statement: str) -> None:
+    """Run a statement."""
+    with contextlib.closing(sqlite3.connect(database(folder))) as connection:
+        connection.execute(statement)
+        connection.commit()
 
 
 def in_own_process(run: Callable[..., Any], *arguments: Any) -> Any:
@@ -82,7 +71,8 @@ def in_own_process(run: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(run, *arguments).result()
 
 
-def _row(n: int) -> tuple[Any, ...]:
+def row(n: int) -> tuple[Any, ...]:
+    """Return a row of the table."""
     plan, city = ("free", "team", "pro")[n % 3], ("Dublin", "Rome", "Porto", "Lyon")[n % 4]
     signed_up = 1_700_000_000 + n
     return (f"c{n}@shop.test", f"id-{n}", f"Customer {n}", plan, n % 50, n / 4, city, signed_up, n % 9, n)

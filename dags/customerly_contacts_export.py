@@ -7,7 +7,7 @@ Use this one or ``customerly_nightly_export``, not both: they write to the same 
 assets.
 
 To make it yours, copy the file and change ``dag_id``. The package brings this one along, and Airflow loads it
-too unless ``[core] load_examples`` is off: of two DAGs with one ``dag_id`` it keeps either, without a word.
+too unless ``[core] load_examples`` is off: of two DAGs with the same ``dag_id``, it silently keeps only one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ with DAG(
     # What a person may choose for one run, with 'Trigger' or 'airflow dags trigger --conf'.
     params={
         "max_shrink": Param(
-            0.5, type="number", minimum=0, maximum=1, description="fail if a larger share of contacts is gone"
+            0.5,
+            type=["null", "number"],
+            minimum=0,
+            maximum=1,
+            title="Largest drop (optional)",
+            description="Fail if a larger share of the contacts is gone, such as 0.5. Empty: no limit.",
         ),
     },
     doc_md=__doc__,

@@ -9,8 +9,8 @@ Use these or ``customerly_contacts_export``, not both: they write to the same pl
 assets.
 
 To make them yours, copy the file and change both ``dag_id``. The package brings this one along, and Airflow
-loads it too unless ``[core] load_examples`` is off: of two DAGs with one ``dag_id`` it keeps either, without
-a word.
+loads it too unless ``[core] load_examples`` is off: of two DAGs with the same ``dag_id``, Airflow silently
+keeps only one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 
-from airflow.sdk import DAG, Asset, BaseHook, ObjectStoragePath, task
+from airflow.sdk import DAG, Asset, BaseHook, ObjectStoragePath, Param, task
 
 from airflow_provider_customerly.transfers.customerly_to_parquet import CustomerlyToParquetOperator
 from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
@@ -38,18 +38,42 @@ COMMON = {
     "tags": ["customerly"],
 }
 
-with DAG(dag_id="customerly_nightly_export", schedule="0 2 * * *", **COMMON):
+# What a person may choose for one run, with 'Trigger' or 'airflow dags trigger --conf'.
+EXPORT_PARAMS = {
+    "max_shrink": Param(
+        0.5,
+        type=["null", "number"],
+        minimum=0,
+        maximum=1,
+        title="Largest drop (optional)",
+        description="Fail if a larger share of the contacts is gone, such as 0.5. Empty: no limit.",
+    ),
+}
+SYNC_PARAMS = {
+    # As text, since 1 is one contact and 1.0 all of them, which JSON does not tell apart.
+    "max_vanished": Param(
+        "0.1",
+        type="string",
+        title="Most contacts that may vanish",
+        description="Send nothing if more contacts have no score any more: a number, or a share such as 0.1.",
+    ),
+    "full_resync": Param(
+        False, type="boolean", title="Send all", description="Send all scores again, changed or not."
+    ),
+}
+
+with DAG(dag_id="customerly_nightly_export", schedule="0 2 * * *", params=EXPORT_PARAMS, **COMMON):
     for contact_type, asset in EXPORTS.items():
         CustomerlyToParquetOperator(
             task_id=f"export_{contact_type}",
             contact_type=contact_type,
             path=EXPORT_PATH,
-            max_shrink=0.5,
+            max_shrink="{{ params.max_shrink }}",
             keep_days=90,
             outlets=[asset],
         )
 
-with DAG(dag_id="customerly_nightly_scores", schedule=list(EXPORTS.values()), **COMMON):
+with DAG(dag_id="customerly_nightly_scores", schedule=list(EXPORTS.values()), params=SYNC_PARAMS, **COMMON):
 
     @task
     def build_scores(contact_type: str, path: str) -> int:
@@ -86,5 +110,7 @@ with DAG(dag_id="customerly_nightly_scores", schedule=list(EXPORTS.values()), **
             contact_type=contact_type,
             field_mapping={"score": "attributes.engagement_score", "level": "attributes.engagement_level"},
             state_path=STATE_PATH,
+            max_vanished="{{ params.max_vanished }}",
+            full_resync="{{ params.full_resync }}",
             keep_days=90,
         )

@@ -21,12 +21,19 @@ CONNECTION = "AIRFLOW_CONN_CUSTOMERLY_DEFAULT"
 EXPORT = FOLDER / "contacts"
 STATE = FOLDER / "state"
 WAREHOUSE = FOLDER / "warehouse.db"
+CUSTOMERLY = FOLDER / "customerly.pickle"
+"""What the Customerly of ``make demo-ui`` holds between two starts."""
 
 
 @contextmanager
-def emulator(users: int = 5000, leads: int = 500) -> Iterator[dict[str, str]]:
-    """Run the emulator on a free port; yield the environment variables with which Airflow reaches it."""
+def emulator(users: int = 5000, leads: int = 500, file: Path | None = None) -> Iterator[dict[str, str]]:
+    """Run the emulator on a free port; yield the environment variables with which Airflow reaches it.
+
+    :param file: where it remembers its contacts and its port for the next start; None if it forgets them.
+    """
     command = [sys.executable, "-m", "airflow_provider_customerly.emulator", "--port", "0"]
+    if file is not None:
+        command = [sys.executable, str(REPOSITORY / "demo" / "customerly.py"), str(file)]
     command += ["--users", str(users), "--leads", str(leads)]
     # In a session of its own, so that Ctrl-C ends what uses it first.
     process = subprocess.Popen(
@@ -51,6 +58,7 @@ def airflow_environment(**settings: str) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_VAR_CUSTOMERLY_EXPORT_PATH": str(EXPORT),
         "AIRFLOW_VAR_CUSTOMERLY_STATE_PATH": str(STATE),
+        "AIRFLOW_VAR_CUSTOMERLY_COMPARE_WITH": str(EXPORT),
         "AIRFLOW_CONN_WAREHOUSE_DEFAULT": json.dumps({"conn_type": "sqlite", "host": str(WAREHOUSE)}),
         "NO_PROXY": "127.0.0.1,localhost",
         **settings,

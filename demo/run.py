@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import textwrap
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from local import (
     CONNECTION,
+    CUSTOMERLY,
     EXPORT,
     FOLDER,
     REPOSITORY,
@@ -21,10 +25,11 @@ from local import (
     emulator,
     run_quietly,
 )
-from warehouse import CUSTOMERS, change_ten, make_warehouse
+from teammate import EDITED, access, edit_customer
+from warehouse import CUSTOMERS, FIELD_MAPPING, CustomerRows, change_ten, make_warehouse
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from airflow_provider_customerly.client import Client
+from airflow_provider_customerly.reconcile import ReconcileOptions, reconcile
 
 USERS, LEADS = 5000, 500
 SYNCS = {
@@ -37,6 +42,14 @@ OUTCOMES = {
     "unchanged": "not sent: Customerly has accepted the row as it is before",
     "refused": "sent, and not accepted by Customerly; not sent again until the row changes",
     "invalid": "not sent: the row breaks a rule of Customerly's, or it is not clear which row counts",
+}
+
+VERDICTS = {
+    "equal": "customers are in Customerly as they are in the warehouse",
+    "differing": "differ in a field",
+    "only_warehouse": "are only in the warehouse: two rows share an email, and neither was sent",
+    "invalid": "break a rule of Customerly's",
+    "only_customerly": "contacts are only in Customerly",
 }
 
 PROOF = """\
@@ -67,7 +80,8 @@ def main() -> None:
     os.chdir(REPOSITORY)
     for folder in (EXPORT, STATE):
         shutil.rmtree(folder, ignore_errors=True)
-    WAREHOUSE.unlink(missing_ok=True)
+    for file in (WAREHOUSE, CUSTOMERLY):
+        file.unlink(missing_ok=True)
     FOLDER.mkdir(exist_ok=True)
     print(f"Starting a local Customerly with {USERS:,} users and {LEADS:,} leads ...", flush=True)
     with emulator(USERS, LEADS) as connection:
@@ -96,6 +110,12 @@ def main() -> None:
         change_ten(WAREHOUSE)
         night(environment, "The third night: ten customers have changed", "contacts_sync")
         tell_syncs("customers")
+
+        edit_customer(connection[CONNECTION], EDITED)
+        night(
+            environment, "The morning after: somebody has edited a customer in Customerly", "nightly_export"
+        )
+        tell_differences(connection[CONNECTION])
     print(f"\nThe files are in {FOLDER}. Next: 'make demo-ui' shows the DAGs in Airflow's web interface.")
 
 
@@ -162,6 +182,31 @@ def tell_rejects(record: dict[str, Any]) -> None:
         print(f"  row {reject['row']}, {reject['field'] or 'the whole row'}: {reject['reason']}")
         print(textwrap.fill(reject["message"], 96, initial_indent=" " * 6, subsequent_indent=" " * 6))
     print()
+
+
+def tell_differences(connection: str) -> None:
+    """Hold the warehouse against the newest export, and print what differs."""
+    with Client(*access(connection)) as client, closing(sqlite3.connect(WAREHOUSE)) as warehouse:
+        rows = CustomerRows(warehouse)
+        limits = dict.fromkeys(("max_differing", "max_only_warehouse", "max_invalid"), 1.0)
+        options = ReconcileOptions.of({"field_mapping": FIELD_MAPPING, **limits})
+        result = reconcile(rows, EXPORT, client.base_url, options, differences=STATE / "reconciled")
+    print("The warehouse, held against this export, row by row and field by field:\n")
+    for verdict, meaning in VERDICTS.items():
+        print(f"  {result[verdict]:>5,} {meaning}")
+    print("\nA sync sends what changes in the warehouse. What people change in Customerly shows here, and in")
+    print("a plan that compares. The other row below is the one that Customerly has refused. From the file")
+    print(f"{relative(Path(result['differences']))}:\n")
+    for one in pq.read_table(result["differences"]).to_pylist():
+        if one["kind"] == "differing":
+            values = f"{one['in_customerly']} in Customerly, {one['in_warehouse']} in the warehouse"
+            print(f"  row {one['row']}, {one['field']}: {values}")
+    print()
+
+
+def relative(path: Path) -> Path:
+    """Return a path below this repository as a person would type it."""
+    return path.relative_to(REPOSITORY)
 
 
 def show(title: str, snippet: str) -> None:

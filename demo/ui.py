@@ -14,10 +14,12 @@ import sys
 import time
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from local import (
     CONNECTION,
+    CUSTOMERLY,
     EXPORT,
     FOLDER,
     STATE,
@@ -27,31 +29,46 @@ from local import (
     emulator,
     exit_with_end_of,
 )
+from teammate import live_through_the_days_before
 from warehouse import make_warehouse
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 # customerly_contacts_export stays paused: it is the first half of the nightly DAGs, to the same place.
-UNPAUSED = ("customerly_nightly_export", "customerly_nightly_scores", "customerly_contacts_sync")
+APPROVED = "customerly_sync_approved"
+UNPAUSED = (APPROVED, "customerly_nightly_export", "customerly_nightly_scores", "customerly_contacts_sync")
 LOG = FOLDER / "airflow-ui.log"
 CONNECTION_ID = "customerly_demo"
 START_SECONDS = 180
 STOP_SECONDS = 8  # by then only the scheduler's idle workers are left, which may wait for ever
 
+FIRST = "Four DAGs run by themselves once a day, the first time now; 'Trigger' runs one again."
+AGAIN = """\
+Contacts, warehouse, files and runs are as the last 'make demo-ui' left them; 'rm -r .demo' starts over.
+Four DAGs run by themselves once a day: one that ran today waits for tomorrow, and 'Trigger' runs it again."""
 INSTRUCTIONS = """
 Open http://localhost:{port}/dags
 
-Three DAGs run by themselves once a day, the first time now; 'Trigger' runs one again.
+{when}
 
   customerly_nightly_export   contacts to Parquet files, in {export}
   customerly_nightly_scores   follows each export: scores to the warehouse, and from there to Customerly
   customerly_contacts_sync    customers of the warehouse to Customerly, only those that are new or changed
+  customerly_sync_approved    the same customers, but a person approves what is sent
 
-A fourth, customerly_contacts_export, stays paused: leave it so, it is the first one once more.
+Browse > Required Actions shows the plan that waits for you, in a minute: approve or reject it. It compares
+with an export, so it says that somebody has edited a contact in Customerly since the last sync. Once it is
+applied, its page below Browse > Customerly has the command that undoes it.
+
+Another, customerly_contacts_export, stays paused: leave it so, it is the first one once more.
 
 The warehouse is the SQLite file {warehouse}.
-Change its table customers and trigger the sync: the end of the task's log tells what was sent. 'Trigger'
-also asks what to do otherwise in that run, such as a dry run. Six of its rows are wrong on purpose;
-which and why is in the Parquet files in
-{rejects}.
+Change its table customers and trigger the sync: the end of the task's log shows what was sent. 'Trigger'
+also asks what to do otherwise in that run, such as a dry run. Six of its rows are wrong on purpose, and
+Customerly refuses one of these. Once the sync has run, this lists which and why:
+
+  {cli} state rejects {state}
 
 Admin > Connections shows {connection_id}, a connection to the local Customerly: the button
 'Test Connection' asks whether it answers, the button beside it opens the form.
@@ -69,8 +86,7 @@ def main() -> None:
     # The terminal's end too: what runs in sessions of its own would outlive it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
-    with contextlib.suppress(KeyboardInterrupt), emulator() as connection:
-        _prepare(connection[CONNECTION])
+    with contextlib.suppress(KeyboardInterrupt), _customerly() as (connection, is_again):
         environment = airflow_environment(
             **connection,
             AIRFLOW__API__HOST="127.0.0.1",
@@ -80,20 +96,29 @@ def main() -> None:
             AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
             AIRFLOW__CORE__TEST_CONNECTION="Enabled",
         )
-        _serve(environment, port, json.loads(connection[CONNECTION]))
+        _serve(environment, port, json.loads(connection[CONNECTION]), is_again=is_again)
 
 
-def _prepare(connection: str) -> None:
+@contextlib.contextmanager
+def _customerly() -> Iterator[tuple[dict[str, str], bool]]:
+    """Run a local Customerly; yield the way to it, and whether it is the one of an earlier start."""
     FOLDER.mkdir(exist_ok=True)
-    # This Customerly is a new one, without what an earlier one was sent: beside an earlier export, those
-    # contacts would count as deleted.
-    for folder in (EXPORT, STATE):
-        shutil.rmtree(folder, ignore_errors=True)
-    if not WAREHOUSE.exists():
-        make_warehouse(WAREHOUSE, connection)
+    is_again = CUSTOMERLY.exists() and WAREHOUSE.exists()
+    if not is_again:
+        # A new Customerly lacks what an earlier one was sent: beside an earlier export, those contacts would
+        # count as deleted.
+        CUSTOMERLY.unlink(missing_ok=True)
+        for folder in (EXPORT, STATE):
+            shutil.rmtree(folder, ignore_errors=True)
+    with emulator(file=CUSTOMERLY) as connection:
+        if not WAREHOUSE.exists():
+            make_warehouse(WAREHOUSE, connection[CONNECTION])
+        if not is_again:
+            live_through_the_days_before(connection[CONNECTION], WAREHOUSE, STATE, EXPORT)
+        yield connection, is_again
 
 
-def _serve(environment: dict[str, str], port: int, connection: dict[str, str]) -> None:
+def _serve(environment: dict[str, str], port: int, connection: dict[str, str], *, is_again: bool) -> None:
     print("Starting Airflow and a local Customerly; this takes about 20 seconds ...", flush=True)
     with LOG.open("w") as output:
         # Airflow stops as a whole only when all of its processes are interrupted at once: a group of its own.
@@ -108,20 +133,23 @@ def _serve(environment: dict[str, str], port: int, connection: dict[str, str]) -
         if not _shows_dags(port, airflow):
             exit_with_end_of(LOG, "Airflow did not start")
         _add_connection(port, connection)
-        for dag_id in UNPAUSED:
-            _ask(port, "PATCH", f"dags/{dag_id}", {"is_paused": False})
-        rejects = STATE / "customerly_contacts_sync.sync_customers" / "rejects"
         print(
             INSTRUCTIONS.format(
                 port=port,
                 export=EXPORT,
                 warehouse=WAREHOUSE,
-                rejects=rejects,
+                state=STATE / "customerly_contacts_sync.sync_customers",
+                cli=f"{sys.executable} -m airflow_provider_customerly.cli",
+                when=AGAIN if is_again else FIRST,
                 connection_id=CONNECTION_ID,
                 log=LOG,
             ),
             flush=True,
         )
+        for dag_id in UNPAUSED:
+            _ask(port, "PATCH", f"dags/{dag_id}", {"is_paused": False})
+            if dag_id == APPROVED and not is_again:
+                _wait_for_plan(port, airflow)
         airflow.wait()
         exit_with_end_of(LOG, "Airflow has stopped by itself")
     except KeyboardInterrupt:
@@ -151,6 +179,17 @@ def _shows_dags(port: int, airflow: subprocess.Popen[bytes]) -> bool:
     return False
 
 
+def _wait_for_plan(port: int, airflow: subprocess.Popen[bytes]) -> None:
+    """Wait until the plan is made; the other DAGs send the same customers, and none would be left for it."""
+    until = time.monotonic() + START_SECONDS
+    plan = f"dags/{APPROVED}/dagRuns/~/taskInstances?task_id=plan&state=success&state=failed"
+    while time.monotonic() < until and airflow.poll() is None:
+        with contextlib.suppress(OSError, HTTPException):
+            if _answer(port, "GET", plan)[1].get("total_entries"):
+                return
+        time.sleep(0.5)
+
+
 def _add_connection(port: int, connection: dict[str, str]) -> None:
     # The DAG's connection is in the environment, where the interface does not show it. The port is told apart
     # because Airflow 3.3.1 and 3.3.2 refuse to test a connection that has none.
@@ -167,6 +206,12 @@ def _add_connection(port: int, connection: dict[str, str]) -> None:
 
 
 def _ask(port: int, method: str, path: str, body: dict[str, object] | None = None) -> int:
+    return _answer(port, method, path, body)[0]
+
+
+def _answer(
+    port: int, method: str, path: str, body: dict[str, object] | None = None
+) -> tuple[int, dict[str, Any]]:
     # Not urllib, which would ask a proxy from the environment.
     with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=10)) as api:
         # Airflow 3.1 wants a token from an admin too, and gives it to everybody who asks.
@@ -174,7 +219,8 @@ def _ask(port: int, method: str, path: str, body: dict[str, object] | None = Non
         token = json.loads(api.getresponse().read())["access_token"]
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         api.request(method, f"/api/v2/{path}", json.dumps(body) if body else None, headers)
-        return api.getresponse().status
+        answer = api.getresponse()
+        return answer.status, json.loads(answer.read() or b"{}")
 
 
 def _interrupt_group(airflow: subprocess.Popen[bytes]) -> None:

@@ -11,11 +11,26 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_customerly.client import Client
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CUSTOMERS = 2_000
+FIELD_MAPPING = {"customer_id": "user_id", "internal_note": None}
+"""As in the example DAGs; other columns go to fields and attributes of their own names."""
 _KNOWN = 200
 _PLANS = ("free", "team", "business")
+
+
+class CustomerRows:
+    """The customers, as a sync reads them."""
+
+    def __init__(self, warehouse: sqlite3.Connection) -> None:
+        self._cursor = warehouse.execute("select * from customers")
+        self.columns = [column[0] for column in self._cursor.description]
+
+    def __iter__(self) -> Iterator[list[tuple[Any, ...]]]:
+        while rows := self._cursor.fetchmany(1_000):
+            yield rows
 
 
 def make_warehouse(file: Path, connection: str) -> None:
@@ -46,6 +61,15 @@ def change_ten(file: Path) -> None:
         database.execute(
             "update customers set plan = 'enterprise', seats = seats + 100 where customer_id in "
             "(select customer_id from customers where customer_id like 'c-1%' order by customer_id limit 10)"
+        )
+
+
+def change_two_hundred(file: Path) -> None:
+    """Upgrade more customers than a plan may touch without a person who approves it."""
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute(
+            "update customers set plan = 'enterprise', seats = seats + 100 "
+            "where customer_id like 'c-8__' or customer_id like 'c-9__'"
         )
 
 

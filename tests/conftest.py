@@ -1,4 +1,6 @@
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 
@@ -6,8 +8,10 @@ import pytest
 import tenacity
 from hypothesis import settings
 
-# Read by Airflow at its first import: nothing of a developer's own Airflow may be seen or touched.
+# Read by Airflow at its first import: nothing of a developer's own Airflow may be seen or touched, nor
+# that of another process that runs tests.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
+atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
@@ -17,7 +21,7 @@ settings.load_profile("untimed")
 
 NEEDS_SERVICE = "needs service"
 
-pytest_plugins = ["databases", "places"]
+pytest_plugins = ["databases", "emulators", "places"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -33,6 +33,17 @@ class S3Server(NamedTuple):
     endpoint: str
     bucket: str
 
+    @property
+    def airflow_connection(self) -> str:
+        """The value of an environment variable that defines an Airflow connection to it."""
+        fields = {
+            "conn_type": "aws",
+            "login": KEYS["AWS_ACCESS_KEY_ID"],
+            "password": KEYS["AWS_SECRET_ACCESS_KEY"],
+            "extra": {"endpoint_url": self.endpoint, "region_name": KEYS["AWS_DEFAULT_REGION"]},
+        }
+        return json.dumps(fields)
+
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
@@ -60,13 +71,7 @@ def s3_location(s3_server: S3Server) -> Location:
 
 @pytest.fixture
 def s3_connection(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    fields = {
-        "conn_type": "aws",
-        "login": KEYS["AWS_ACCESS_KEY_ID"],
-        "password": KEYS["AWS_SECRET_ACCESS_KEY"],
-        "extra": {"endpoint_url": s3_server.endpoint, "region_name": "us-east-1"},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_S3_FOR_TESTS", json.dumps(fields))
+    monkeypatch.setenv("AIRFLOW_CONN_S3_FOR_TESTS", s3_server.airflow_connection)
     return "s3_for_tests"
 
 
@@ -76,3 +81,16 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
         return Location.of(tmp_path / "data")
     found: Location = request.getfixturevalue("s3_location")
     return found
+
+
+def delta_options(location: Location) -> dict[str, str] | None:
+    """Return what ``deltalake`` needs, beside the address, to read a table there."""
+    if location.is_local:
+        return None
+    return {
+        "aws_access_key_id": KEYS["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": KEYS["AWS_SECRET_ACCESS_KEY"],
+        "aws_region": KEYS["AWS_DEFAULT_REGION"],
+        "aws_endpoint_url": location.fs.s3.meta.endpoint_url,
+        "aws_allow_http": "true",
+    }

@@ -9,6 +9,7 @@ import jsonschema
 import msgspec
 import pytest
 from airflow.providers_manager import ProvidersManager
+from airflow.sdk import Asset
 
 from airflow_provider_customerly.hooks.connection import Extra
 from airflow_provider_customerly.provider_info import get_provider_info
@@ -48,8 +49,24 @@ def test_every_name_in_it_can_be_imported() -> None:
         import_module(module)
     for transfer in info["transfers"]:
         import_module(transfer["python-module"])
+    for dotted in (
+        *info["extra-links"],
+        *info["cli"],
+        *(plugin["plugin-class"] for plugin in info["plugins"]),
+    ):
+        module, _, name = dotted.rpartition(".")
+        assert hasattr(import_module(module), name)
     module, _, name = CONNECTION_TYPE["hook-class-name"].rpartition(".")
     assert getattr(import_module(module), name).conn_type == "customerly"
+
+
+def test_airflow_finds_the_links_and_takes_our_assets_as_they_are() -> None:
+    manager = ProvidersManager()
+    [link] = get_provider_info()["extra-links"]
+    assert link in manager.extra_links_class_names
+    assert "customerly" in manager.asset_uri_handlers
+    # As Airflow takes the schemes that nobody has registered: a slash follows a host without a path.
+    assert Asset(name="customerly_users", uri="customerly://users").uri == "customerly://users/"
 
 
 def test_form_and_hook_know_the_same_fields() -> None:
@@ -76,7 +93,8 @@ def test_form_shown_by_airflow() -> None:
     assert form["hook_name"] == "Customerly"
     assert form["standard_fields"]["password"]["title"] == "Access token"
     assert form["standard_fields"]["host"]["title"] == "Base URL"
-    assert all(form["standard_fields"][name]["hidden"] for name in ("url_schema", "port", "login"))
+    assert all(form["standard_fields"][name]["hidden"] for name in ("url_schema", "login"))
+    assert "443" in form["standard_fields"]["port"]["placeholder"]
     assert form["extra_fields"]["page_size"]["schema"] == {
         "type": ["integer", "null"],
         "minimum": 20,

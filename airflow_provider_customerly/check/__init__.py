@@ -1,4 +1,4 @@
-"""Compares an account with what this package takes for true of the API: a few requests, all of them reads."""
+"""Check in a few read-only requests whether an account behaves as this package assumes."""
 
 from airflow_provider_customerly.check.findings import Finding
 from airflow_provider_customerly.check.report import Report, run_check

@@ -1,17 +1,15 @@
-"""Judgements on tokens, headers and errors."""
+"""Judge how the API treats tokens, headers and errors."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from airflow_provider_customerly.check.judgement import Judgement, listed, told
+from airflow_provider_customerly.check.judgement import Judgement, listed, outcome
 from airflow_provider_customerly.client import CustomerlyAuthError, CustomerlyNotFound
 
 if TYPE_CHECKING:
-    from airflow_provider_customerly.check.look import Observed
+    from airflow_provider_customerly.check.inquiry import Observed
     from airflow_provider_customerly.client.session import AuthHeader
 
 _LIMIT_HEADER = re.compile(r"rate-?limit|quota|retry-after|throttl", re.IGNORECASE)
@@ -19,12 +17,12 @@ _NO_DATA = (b"[]", b"{}", b"null")
 
 
 def bearer(seen: Observed) -> Judgement:
-    """Judge `Authorization: Bearer`."""
+    """Judge ``Authorization: Bearer``."""
     return _header(seen, "bearer")
 
 
 def legacy(seen: Observed) -> Judgement:
-    """Judge `Authentication: AccessToken:`."""
+    """Judge ``Authentication: AccessToken:``."""
     return _header(seen, "legacy")
 
 
@@ -32,8 +30,8 @@ def _header(seen: Observed, header: AuthHeader) -> Judgement:
     exchange = seen.headers.get(header)
     if exchange is None:
         return Judgement("not checked", "No request was left.")
-    used = " (the connection's)" if seen.auth_header == header else ""
-    evidence = f"A request with it{used} {told(exchange)}."
+    used = " (as in the connection)" if seen.auth_header == header else ""
+    evidence = f"A request with this header{used} {outcome(exchange)}."
     if exchange.error is None:
         return Judgement("holds", evidence)
     if not isinstance(exchange.error, CustomerlyAuthError):
@@ -43,17 +41,17 @@ def _header(seen: Observed, header: AuthHeader) -> Judgement:
 
 
 def unknown_token(seen: Observed) -> Judgement:
-    """Judge the answer to a made-up token."""
+    """Judge the response to a made-up token."""
     exchange = seen.stranger
     if exchange is None:
         return Judgement("not checked", "No request was left.")
-    evidence = f"A made-up token {told(exchange)}."
+    evidence = f"A made-up token {outcome(exchange)}."
     error = exchange.error
     if error is None:
         return Judgement(
             "differs",
             evidence,
-            "Whatever answers there does not look at tokens: check the connection's host.",
+            "The server does not check tokens. Check the connection's host.",
         )
     names_token = error.vendor_message is not None and "token" in error.vendor_message.lower()
     if isinstance(error, CustomerlyAuthError):
@@ -66,38 +64,38 @@ def unknown_token(seen: Observed) -> Judgement:
 
 
 def unknown_contact(seen: Observed) -> Judgement:
-    """Judge the answer to an email address that nobody has."""
+    """Judge the response to an email address that no contact has."""
     exchange = seen.nobody
     if exchange is None:
-        return Judgement("not checked", "It was not asked for.")
-    evidence = f"An address that nobody can have {told(exchange)}."
+        return Judgement("not checked", "No request was left.")
+    evidence = f"A look-up of an unknown email address {outcome(exchange)}."
     if isinstance(exchange.error, CustomerlyNotFound):
         return Judgement("holds", evidence)
     if exchange.error is not None:
         asked = exchange.error.vendor_message is not None
         return Judgement("differs" if asked else "not checked", evidence)
     if exchange.data is not None and bytes(exchange.data) in _NO_DATA:
-        evidence = "An address that nobody can have was answered with empty data."
-        return Judgement("differs", evidence, "Empty data is taken for no such contact all the same.")
-    shape = type(msgspec.json.decode(exchange.data or b"null")).__name__
-    return Judgement("differs", f"An address that nobody can have was answered with data ({shape}).")
+        evidence = "A look-up of an unknown email address returned empty data."
+        return Judgement("differs", evidence, "Empty data also counts as a missing contact.")
+    shape = "an object" if bytes(exchange.data or b"")[:1] == b"{" else "not an object"
+    return Judgement("differs", f"A look-up of an unknown email address returned data ({shape}).")
 
 
 def redirects(seen: Observed) -> Judgement:
-    """Judge whether any answer led elsewhere."""
+    """Judge whether any response redirects."""
     answers = [exchange.answer for exchange in seen.exchanges if exchange.answer is not None]
     if not answers:
-        return Judgement("not checked", "No answer came.")
+        return Judgement("not checked", "There was no response.")
     led = sum(300 <= answer.status < 400 for answer in answers)
-    return Judgement("differs" if led else "holds", f"{led or 'None'} of {len(answers)} answers did.")
+    return Judgement("differs" if led else "holds", f"{led or 'None'} of {len(answers)} responses redirect.")
 
 
 def rate_limit_headers(seen: Observed) -> Judgement:
-    """Judge whether any answer spoke of a limit."""
+    """Judge whether any header states a limit."""
     answers = [exchange.answer for exchange in seen.exchanges if exchange.answer is not None]
     names = {name for answer in answers for name in answer.headers if _LIMIT_HEADER.search(name)}
     if not answers:
-        return Judgement("not checked", "No answer came.")
+        return Judgement("not checked", "There was no response.")
     if names:
-        return Judgement("differs", f"Answers have {listed(names)}.")
-    return Judgement("holds", f"None of {len(answers)} answers has a header that speaks of a limit.")
+        return Judgement("differs", f"Responses have {listed(names)}.")
+    return Judgement("holds", f"None of {len(answers)} responses has a rate limit header.")

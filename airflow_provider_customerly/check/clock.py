@@ -1,4 +1,4 @@
-"""Judgements on time: the vendor's clock, the zone of its stamps, and how long it takes."""
+"""Judge the vendor's clock, the time zone of its timestamps, and its speed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_customerly.check.judgement import Judgement, count, span
 
 if TYPE_CHECKING:
-    from airflow_provider_customerly.check.look import Observed
+    from airflow_provider_customerly.check.inquiry import Observed
     from airflow_provider_customerly.check.wire import Exchange
 
 _FORMAT = "%Y-%m-%d %H:%M:%S"
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
-_TOLERANCE = 60.0  # seconds by which clocks may differ and be called the same
+_TOLERANCE = 60.0  # seconds by which clocks may differ and still count as equal
 _RECENT = 15 * 60.0  # the smallest distance between two time zones
 
 
 def clock(seen: Observed) -> Judgement:
-    """Judge the vendor's clock by the `Date` of its answers."""
+    """Judge the vendor's clock by the ``Date`` header."""
     ahead = _ahead(seen.exchanges)
     if ahead is None:
-        return Judgement("not checked", "No answer has a Date header.")
+        return Judgement("not checked", "No response has a Date header.")
     where = "ahead of" if ahead > 0 else "behind"
     evidence = (
         f"By its Date header the vendor's clock is {span(ahead)} {where} this machine's, give or take 1 s."
@@ -34,20 +34,21 @@ def clock(seen: Observed) -> Judgement:
 
 
 def stamp_format(seen: Observed) -> Judgement:
-    """Judge how `last_update` is written."""
+    """Judge the format of ``last_update``."""
     rows = seen.rows
     if not rows:
         return Judgement("not checked", "No contact was seen.")
     odd = sum(_stamp(row.get("last_update")) is None for row in rows)
     if odd:
         return Judgement(
-            "differs", f"{odd} of {count(len(rows), 'contact')} have another last_update, or none."
+            "differs",
+            f"{odd} of {count(len(rows), 'contact')} have a last_update in another format, or none.",
         )
-    return Judgement("holds", f"All of {count(len(rows), 'contact')} have it so.")
+    return Judgement("holds", f"All of {count(len(rows), 'contact')} have this format.")
 
 
 def utc(seen: Observed) -> Judgement:
-    """Judge the zone of `last_update` by the vendor's clock and by the fields that hold epoch seconds."""
+    """Judge the zone of ``last_update`` by the vendor's clock and by the fields with epoch seconds."""
     rows = [(stamp, row) for row in seen.rows if (stamp := _stamp(row.get("last_update"))) is not None]
     if not rows:
         return Judgement("not checked", "No contact with a last_update was seen.")
@@ -67,11 +68,13 @@ def utc(seen: Observed) -> Judgement:
             f"{newest}, and {len(early)} of {count(len(rows), 'contact')} were first seen after it, "
             f"by up to {span(max(early))}.",
         )
-    return Judgement("not checked", f"{newest}: update any contact in Customerly, then check again at once.")
+    return Judgement(
+        "not checked", f"{newest}. Update any contact in Customerly, then check again immediately."
+    )
 
 
 def epoch_seconds(seen: Observed) -> Judgement:
-    """Judge the unit of `first_seen_at` and `last_activity`."""
+    """Judge the unit of ``first_seen_at`` and ``last_activity``."""
     values = [
         seconds
         for row in seen.rows
@@ -99,7 +102,7 @@ def speed(seen: Observed) -> Judgement:
 
 
 def _ahead(exchanges: list[Exchange]) -> float | None:
-    """Give by how many seconds the vendor's clock is ahead of this machine's; None when it does not tell."""
+    """Return how many seconds the vendor's clock is ahead of this machine's; None if it is unknown."""
     found = []
     for exchange in exchanges:
         date = exchange.answer.headers.get("Date") if exchange.answer is not None else None
@@ -107,7 +110,7 @@ def _ahead(exchanges: list[Exchange]) -> float | None:
             told = parsedate_to_datetime(date or "").timestamp()
         except (ValueError, TypeError, OverflowError):
             continue
-        found.append(told + 0.5 - exchange.middle)  # a Date tells whole seconds, cut off
+        found.append(told + 0.5 - exchange.middle)  # a Date header is rounded down to a second
     return statistics.median(found) if found else None
 
 
@@ -119,7 +122,7 @@ def _stamp(text: Any) -> int | None:
 
 
 def _seconds(value: Any) -> float:
-    """Read epoch seconds, as a number or a text; 0 for none."""
+    """Read epoch seconds from a number or text; 0 if there are none."""
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Judgements on the fields of a contact. Names and figures leave this module, never a value."""
+"""Judge the fields of a contact. Only field names and counts leave this module, never values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from airflow_provider_customerly.check.judgement import Judgement, count, listed
-from airflow_provider_customerly.export.schema import FIELDS
+from airflow_provider_customerly.export.columns import FIELDS
 
 if TYPE_CHECKING:
-    from airflow_provider_customerly.check.look import Observed
+    from airflow_provider_customerly.check.inquiry import Observed
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")  # what is not named like a field is not shown
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")  # other names are not shown
 _MOST_NAMES = 20
 
 _NUMERIC = [
@@ -29,7 +29,7 @@ _NO_ROWS = Judgement("not checked", "No contact was seen.")
 
 
 def key(seen: Observed) -> Judgement:
-    """Judge `crmhero_user_id`."""
+    """Judge ``crmhero_user_id``."""
     rows = seen.rows
     if not rows:
         return _NO_ROWS
@@ -42,14 +42,16 @@ def key(seen: Observed) -> Judgement:
     if unusable:
         return Judgement(
             "differs",
-            f"{unusable} of {count(len(rows), 'contact')} have none that can be read.",
-            "A reading that meets such a contact fails and says so. Report it to Customerly.",
+            f"{unusable} of {count(len(rows), 'contact')} have no readable id.",
+            "An export with such a contact fails with an error. Report it to Customerly.",
         )
-    return Judgement("differs", f"{kinds['numeric text']} of {count(len(rows), 'contact')} have it as text.")
+    return Judgement(
+        "differs", f"{kinds['numeric text']} of {count(len(rows), 'contact')} have an id as text."
+    )
 
 
 def numbers(seen: Observed) -> Judgement:
-    """Judge the fields that hold numbers and flags."""
+    """Judge the fields with numbers and flags."""
     rows = seen.rows
     if not rows:
         return _NO_ROWS
@@ -60,16 +62,16 @@ def numbers(seen: Observed) -> Judgement:
             if kind in odd:
                 odd[kind][name] += 1
     if not any(odd.values()):
-        return Judgement("holds", f"So it is in all of {count(len(rows), 'contact')}.")
+        return Judgement("holds", f"True for all of {count(len(rows), 'contact')}.")
     parts = [f"{kind} in {_names(names)}" for kind, names in odd.items() if names]
     consequence = None
     if odd["other"]:
-        consequence = "A value that is no number is null in its column, stays whole in extra, and is counted."
+        consequence = "A value that is not a number is null in its column, kept in extra, and counted."
     return Judgement("differs", f"There is {' and '.join(parts)}.", consequence)
 
 
 def attributes(seen: Observed) -> Judgement:
-    """Judge the project's own map."""
+    """Judge the shape of a contact's attributes."""
     rows = seen.rows
     if not rows:
         return _NO_ROWS
@@ -79,7 +81,7 @@ def attributes(seen: Observed) -> Judgement:
 
 
 def known_fields(seen: Observed) -> Judgement:
-    """Judge whether fields are sent that have no column."""
+    """Judge whether there are fields without a column."""
     rows = seen.rows
     if not rows:
         return _NO_ROWS
@@ -87,8 +89,8 @@ def known_fields(seen: Observed) -> Judgement:
         name for row in rows for name in row if name not in FIELDS["users"] and name != "attributes"
     )
     if not names:
-        return Judgement("holds", f"No other was seen in {count(len(rows), 'contact')}.")
-    return Judgement("differs", f"Others were seen: {_names(names)}.")
+        return Judgement("holds", f"{count(len(rows), 'contact')} have no others.")
+    return Judgement("differs", f"There are others: {_names(names)}.")
 
 
 def _shape(row: dict[str, Any]) -> str:
@@ -110,7 +112,7 @@ def _kind(value: Any) -> str:
 
 
 def _names(names: Counter[str]) -> str:
-    """Give the names that look like names of fields, which no email address does, and count the others."""
+    """List the names that look like field names, unlike email addresses, and count the others."""
     shown = [name for name, _ in names.most_common() if _NAME.fullmatch(name)][:_MOST_NAMES]
     rest = len(names) - len(shown)
     return listed(shown) + (f" and {rest} more" if rest and shown else f"{rest} oddly named" if rest else "")

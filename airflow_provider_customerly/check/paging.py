@@ -1,4 +1,4 @@
-"""Judgements on lists: how they are cut into pages, and in which order they come."""
+"""Judge how lists are paged and ordered."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_customerly.check.inquiry import FAR_PAGE, SIZE
 from airflow_provider_customerly.check.judgement import Judgement, count, failure
-from airflow_provider_customerly.check.look import FAR_PAGE, SIZE
 from airflow_provider_customerly.client import CustomerlyProtocolError
 
 if TYPE_CHECKING:
-    from airflow_provider_customerly.check.look import Observed, Page
+    from airflow_provider_customerly.check.inquiry import Observed, Page
 
 _NO_PAGE = Judgement("not checked", "No page could be read.")
 
 
 def envelope(seen: Observed) -> Judgement:
-    """Judge whether pages have the known shape."""
+    """Judge whether pages have the expected shape."""
     if seen.first is None:
         return _NO_PAGE
     if seen.first.error is None:
-        return Judgement("holds", f"The first page was read: {count(len(seen.first.rows), 'contact')}.")
+        return Judgement("holds", f"The first page has {count(len(seen.first.rows), 'contact')}.")
     if isinstance(seen.first.error, CustomerlyProtocolError):
         return Judgement("differs", str(seen.first.error))
     return Judgement("not checked", f"The first page {failure(seen.first.error)}.")
 
 
 def page_from_0(seen: Observed) -> Judgement:
-    """Judge whether page 0 is the first and page 1 the one behind it."""
+    """Judge whether page 0 is the first and page 1 the second."""
     first, second = seen.first, seen.second
     if first is None or second is None or second.error:
         return _NO_PAGE
     if not first.rows:
         if second.rows:
-            return Judgement("differs", "Page 0 holds nothing, page 1 holds contacts.")
+            return Judgement("differs", "Page 0 is empty and page 1 is not.")
         return Judgement("not checked", "There are no users.")
     if not second.rows:
-        return Judgement("holds", "Page 0 holds contacts, page 1 none.")
+        return Judgement("holds", "Page 0 holds contacts and page 1 is empty.")
     boundary = first.stamps[-1]  # contacts that share it may be on either page
     inside = {id for id, stamp in zip(first.ids, first.stamps, strict=True) if stamp != boundary}
     if not inside:
@@ -62,18 +62,18 @@ def page_size(seen: Observed) -> Judgement:
         return Judgement("not checked", f"There are fewer: {count(len(first.rows), 'user')}.")
     sizes = {len(page.rows) for page in (first, newest) if page is not None and not page.error}
     if len(sizes) > 1 or len(second.rows) > seen.full:
-        return Judgement("not checked", f"Pages hold from {min(sizes)} to {max(sizes)} contacts of {SIZE}.")
+        return Judgement("not checked", f"Pages of {SIZE} hold from {min(sizes)} to {max(sizes)} contacts.")
     return Judgement("differs", f"A page of {SIZE} holds {seen.full}, and there are more contacts.")
 
 
 def ascending(seen: Observed) -> Judgement:
-    """Judge the order that readings rest on."""
+    """Judge the ascending order, on which exports depend."""
     pages = [page for page in (seen.first, seen.second) if page is not None and page.rows]
     return _order(pages, descending=False)
 
 
 def descending(seen: Observed) -> Judgement:
-    """Judge the other order."""
+    """Judge the descending order."""
     return _order([] if seen.newest is None or not seen.newest.rows else [seen.newest], descending=True)
 
 
@@ -86,16 +86,16 @@ def _order(pages: list[Page], *, descending: bool) -> Judgement:
         broken += sum(after < before for before, after in pairwise(stamps))
     rows = sum(len(page.rows) for page in pages)
     if broken:
-        return Judgement("differs", f"{count(broken, 'contact')} of {rows} out of order.")
+        return Judgement("differs", f"{broken} of {count(rows, 'contact')} are out of order.")
     if len({stamp for page in pages for stamp in page.stamps}) < 2:
-        return Judgement("not checked", "No two contacts with different last_update were seen.")
+        return Judgement("not checked", "All contacts seen have the same last_update.")
     return Judgement("holds", f"{rows} contacts are in order.")
 
 
 def equal_stamps(seen: Observed) -> Judgement:
-    """Judge whether contacts with one `last_update` came twice in the same order."""
+    """Judge whether contacts with the same ``last_update`` came twice in the same order."""
     if seen.repeated is None or any(page.error for page in seen.repeated):
-        return Judgement("not checked", "No contacts with equal last_update were seen.")
+        return Judgement("not checked", "No contacts with the same last_update were seen.")
     before, after = (_groups(page) for page in seen.repeated)
     compared = moved = 0
     for stamp, ids in before.items():
@@ -107,15 +107,17 @@ def equal_stamps(seen: Observed) -> Judgement:
             set(ids) & set(others)
         )
     if not compared:
-        return Judgement("not checked", "They changed meanwhile.")
+        return Judgement("not checked", "These contacts changed in the meantime.")
     groups = count(compared, "group")
     if moved:
-        return Judgement("differs", f"{moved} of {groups} of equal stamps came in another order.")
-    return Judgement("holds", f"{groups} of equal stamps came twice in the same order, which is no proof.")
+        return Judgement("differs", f"{moved} of {groups} with equal timestamps came back in another order.")
+    return Judgement(
+        "holds", f"{groups} with equal timestamps came twice in the same order, which is no proof."
+    )
 
 
 def end_is_empty(seen: Observed) -> Judgement:
-    """Judge a page far behind the end."""
+    """Judge a page far beyond the end."""
     far = seen.far
     if far is None or seen.first is None or not seen.first.rows:
         return _NO_PAGE
@@ -125,23 +127,23 @@ def end_is_empty(seen: Observed) -> Judgement:
         return Judgement("holds", f"Page {FAR_PAGE} is an empty list.")
     if set(far.ids) & {id for page in seen.pages for id in page.ids} or len(far.rows) < seen.full:
         return Judgement("differs", f"Page {FAR_PAGE} repeats contacts of another page.")
-    return Judgement("not checked", f"The list is longer than {FAR_PAGE} pages, or repeats its last page.")
+    return Judgement("not checked", f"The list has more than {FAR_PAGE} pages, or repeats its last one.")
 
 
 def short_page_is_last(seen: Observed) -> Judgement:
-    """Judge whether nothing comes behind a page that is not full."""
+    """Judge whether a page that is not full is the last."""
     if seen.end is None:
-        return Judgement("not checked", "No page that is not full was found in the requests allowed.")
+        return Judgement("not checked", "No partly filled page was found within the allowed requests.")
     page, behind = seen.end
-    what = f"page {page.number} holds {len(page.rows)} of the {SIZE} asked for"
+    what = f"page {page.number} holds {len(page.rows)} of the {SIZE} requested"
     if behind.rows and set(behind.ids) <= set(page.ids):
-        return Judgement("not checked", f"The page behind page {page.number} repeats it.")
+        return Judgement("not checked", f"The page after page {page.number} repeats it.")
     if behind.rows:
         return Judgement("differs", f"Before the end, {what}.")
     if seen.newest is not None and page.number == 0 and not set(seen.newest.ids) <= set(page.ids):
-        return Judgement("differs", f"Before the end, {what}: the descending list has others.")
+        return Judgement("differs", f"Before the end, {what}: the descending list shows other contacts.")
     if behind.error is not None:
-        return Judgement("not checked", f"The page behind it {failure(behind.error)}.")
+        return Judgement("not checked", f"The page after it {failure(behind.error)}.")
     return Judgement("holds", f"At the end, {what}, and page {behind.number} is empty.")
 
 

@@ -1,4 +1,4 @@
-"""A check as a whole: what a person reads, and what goes into a ticket."""
+"""The report of a check, as text and as JSON for a ticket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_customerly import __version__
 from airflow_provider_customerly.check.findings import Finding, find
-from airflow_provider_customerly.check.look import Look
+from airflow_provider_customerly.check.inquiry import Inquiry
 from airflow_provider_customerly.check.wire import Wire
 
 if TYPE_CHECKING:
@@ -28,24 +28,24 @@ class Report:
     version: str
     requests: int
     obstacle: str | None
-    """Why little was checked: the token does not work, or nothing answers as the API does."""
+    """Why little was checked: the token does not work, or the server is not the API."""
     findings: list[Finding]
 
     @property
     def token_works(self) -> bool:
-        """Tell whether the token was taken in any form of header."""
+        """Return whether the token was accepted in any form of header."""
         return self.obstacle is None
 
     def verdicts(self) -> dict[str, str]:
-        """Give the verdict of each finding, by its name."""
+        """Return the verdict of each finding, by its name."""
         return {finding.name: finding.verdict for finding in self.findings}
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as JSON values."""
+        """Return the report as JSON values."""
         return asdict(self)
 
     def to_text(self) -> str:
-        """Give the report as lines for a terminal."""
+        """Return the report as text for a terminal."""
         lines = [f"{self.base_url}, {self.checked_at}, {self.requests} requests", ""]
         if self.obstacle is not None:
             return "\n".join([*lines, *textwrap.wrap(self.obstacle, _WIDTH), "", "The rest was not checked."])
@@ -57,7 +57,9 @@ class Report:
         sums = [f"{verdicts.count(kind)} {kind}" for kind in ("holds", "differs", "not checked")]
         lines += ["", ", ".join(sums)]
         if "differs" in verdicts:
-            lines.append("What is to be reported: the output of --json. It holds no contact and no token.")
+            lines.append(
+                "To report a difference, attach the output of --json. It holds no contact and no token."
+            )
         return "\n".join(lines)
 
 
@@ -73,12 +75,12 @@ def run_check(
     max_concurrency: int | None = None,
     retry_budget: float | None = None,
 ) -> Report:
-    """Compare an API with what this package takes for true, by at most 19 requests that only read.
+    """Check the API against the assumptions of this package, in at most 19 read-only requests.
 
-    The arguments are those of `Client`, so that the settings of a connection can be given as they are;
-    `page_size`, `max_concurrency` and `retry_budget` have no effect on so few requests.
+    The arguments are those of ``Client``, so that the settings of a connection can be passed unchanged.
+    ``page_size``, ``max_concurrency`` and ``retry_budget`` have no effect on so few requests.
 
-    :raises ValueError: a setting cannot work; the text says which and what to do.
+    :raises ValueError: a setting is invalid. The message says which one and how to fix it.
     """
     wire = Wire(
         base_url,
@@ -87,7 +89,7 @@ def run_check(
         allow_insecure_http=allow_insecure_http,
     )
     try:
-        seen = Look(wire, token, auth_header).run()
+        seen = Inquiry(wire, token, auth_header).run()
     finally:
         wire.close()
     return Report(

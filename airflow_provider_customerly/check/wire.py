@@ -1,4 +1,4 @@
-"""Requests that are counted and timed, and whose answers are kept whatever they say."""
+"""Send counted and timed requests, and keep all responses, errors included."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_customerly.client import CustomerlyError, settings
-from airflow_provider_customerly.client.answer import read_answer
+from airflow_provider_customerly.client.answers import read_answer
 from airflow_provider_customerly.client.errors import CustomerlyUnavailable, is_transient
 from airflow_provider_customerly.client.pacing import Pace
 from airflow_provider_customerly.client.session import Session
@@ -26,22 +26,22 @@ _LONGEST_PAUSE = 10.0
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and what came of it: data or an error."""
+    """One request and its outcome: data or an error."""
 
     request: str
     answer: Answer | None
-    """None when no whole answer came."""
+    """None if no complete response was received."""
     data: msgspec.Raw | None = field(repr=False)
     error: CustomerlyError | None
     seconds: float
     middle: float
-    """Epoch seconds, by this machine's clock, half-way between sending and having the answer."""
+    """Epoch seconds by this machine's clock, halfway between the request and the response."""
 
 
 class Wire:
-    """Talks to one API, one request at a time, and at most `MOST_REQUESTS` times in all.
+    """Send requests to one API, one at a time and at most ``MOST_REQUESTS`` in all.
 
-    :param timeout: see `Client`, as for the others.
+    The arguments are those of ``Client``.
     """
 
     def __init__(
@@ -67,10 +67,9 @@ class Wire:
     def ask(
         self, request: Request, token: str, auth_header: AuthHeader, *, expects_refusal: bool = False
     ) -> Exchange | None:
-        """Send a request, and once more when that may help; None when no request is left.
+        """Send a request, and retry it once if that may help; return None if no request is left.
 
-        :param expects_refusal: what the API itself says is what is wanted to know, so only an answer that is
-            not in its own words is asked for again.
+        :param expects_refusal: do not retry an error that the API itself explains, because it is expected.
         """
         if self.left <= 0:
             return None
@@ -78,7 +77,7 @@ class Wire:
         error = exchange.error
         if error is None or not is_transient(error) or self.left <= 0:
             return exchange
-        if expects_refusal and isinstance(error, CustomerlyUnavailable) and error.vendor_message is not None:
+        if expects_refusal and isinstance(error, CustomerlyUnavailable) and error.is_explained:
             return exchange
         time.sleep(min(error.retry_after or _PAUSE, _LONGEST_PAUSE))
         return self._exchange(request, token, auth_header)
@@ -93,8 +92,9 @@ class Wire:
             data = read_answer(answer, request, session.token)
         except CustomerlyError as refused:
             error = refused
+        finally:
+            self._pace.release(this_round or 0, distress=False)
         seconds = time.monotonic() - started
-        self._pace.release(this_round or 0, distress=False)
         exchange = Exchange(str(request), answer, data, error, seconds, since + seconds / 2)
         self.exchanges.append(exchange)
         return exchange

@@ -1,1 +1,1 @@
-"""What this package adds to the ``airflow`` command."""
+"""The commands that this package adds to ``airflow``."""

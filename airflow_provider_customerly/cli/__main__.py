@@ -1,6 +1,6 @@
-"""The commands without Airflow's own command line, which takes none from providers before Airflow 3.2.
+"""Run the commands without Airflow's command line, which supports provider commands since Airflow 3.2.
 
-``python -m airflow_provider_customerly.cli check`` is ``airflow customerly check``.
+``python -m airflow_provider_customerly.cli check`` is the same as ``airflow customerly check``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command."""
-    parser = argparse.ArgumentParser(prog="python -m airflow_provider_customerly.cli")
-    _add(parser, COMMANDS)
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     options.func(options)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    made = argparse.ArgumentParser(prog="python -m airflow_provider_customerly.cli")
+    _add(made, COMMANDS)
+    return made
 
 
 def _add(parser: argparse.ArgumentParser, commands: Iterable[ActionCommand | GroupCommand]) -> None:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_customerly.cli.connections import get_connection
+from airflow_provider_customerly.cli.terminal import printable, write, write_note
 from airflow_provider_customerly.hooks.connection import client_arguments, unknown_extra
 
 if TYPE_CHECKING:
@@ -14,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check the account of a connection, and print what was found."""
+    """Check the account of a connection, and print the report."""
     from airflow_provider_customerly.check import run_check
 
     connection: Any = get_connection(args.conn_id)
     try:
         if misspelt := unknown_extra(connection):
-            sys.stderr.write(f"Connection {args.conn_id!r}: unknown extra fields: {', '.join(misspelt)}\n")
+            write_note(f"Connection {args.conn_id!r}: unknown extra fields: {', '.join(misspelt)}")
         report = run_check(**client_arguments(connection))
     except ValueError as error:
-        sys.exit(str(error))
-    sys.stdout.write((json.dumps(report.to_dict(), indent=2) if args.json else report.to_text()) + "\n")
+        sys.exit(printable(str(error)))
+    write(json.dumps(report.to_dict(), indent=2) if args.json else report.to_text())
     if not report.token_works:
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Airflow's connections, as a command finds them."""
+"""Look up Airflow connections in a command."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def look_into_database() -> None:
-    """Let connections of Airflow's database be found, as in Airflow's own commands."""
+    """Include connections in Airflow's database, as Airflow's own commands do."""
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 def get_connection(conn_id: str) -> Connection:
-    """Return a connection from the environment, a secrets backend or the database, or end the command."""
+    """Return a connection from the environment, a secrets backend or the database, or exit."""
     look_into_database()
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 

@@ -1,6 +1,5 @@
-"""The Customerly REST API as Python: typed failures, retries, pacing, and lists read without loss."""
+"""A Python client for the Customerly REST API, with typed errors, retries and pacing."""
 
-from airflow_provider_customerly.client.certificate import Certificate
 from airflow_provider_customerly.client.client import Client
 from airflow_provider_customerly.client.endpoints import CONTACT_TYPES, ContactType
 from airflow_provider_customerly.client.errors import (
@@ -12,11 +11,9 @@ from airflow_provider_customerly.client.errors import (
     CustomerlyRequestError,
     CustomerlyUnavailable,
 )
-from airflow_provider_customerly.client.reading import Reading
 
 __all__ = [
     "CONTACT_TYPES",
-    "Certificate",
     "Client",
     "ContactType",
     "CustomerlyAuthError",
@@ -26,5 +23,4 @@ __all__ = [
     "CustomerlyRateLimited",
     "CustomerlyRequestError",
     "CustomerlyUnavailable",
-    "Reading",
 ]

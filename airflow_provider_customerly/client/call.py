@@ -1,7 +1,8 @@
-"""One call of the API: a request that is sent until it is answered, refused, out of time or cancelled."""
+"""One API call: a request, retried until it succeeds, is refused, runs out of time or is cancelled."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import msgspec
 import tenacity
 
-from airflow_provider_customerly.client.answer import read_answer
+from airflow_provider_customerly.client.answers import read_answer
 from airflow_provider_customerly.client.errors import (
     CustomerlyError,
     CustomerlyProtocolError,
@@ -18,6 +19,7 @@ from airflow_provider_customerly.client.errors import (
     CustomerlyUnavailable,
     is_transient,
 )
+from airflow_provider_customerly.client.json_text import NOT_READABLE, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,21 +32,22 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MOST_RETRIES_OF_EXPLAINED = 4
-"""A server that answers in its own words is alive: what it says seldom changes within the whole budget."""
+"""A server that explains the error is up, and its reason rarely goes away within the retry budget."""
 
 _LONG_WAIT = 5.0
-"""Seconds from which a wait is worth a line in the log of a task that seems to stand still."""
+"""Seconds. Longer waits are logged, because the task would seem to hang."""
 
 _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
 
 
 class Counters:
-    """What a client has done so far; shared by its threads."""
+    """Count the requests and retries of a client, across all its threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.sent = 0
         self.retries = 0
+        self.waited = 0.0
 
     def count(self, *, retry: bool) -> None:
         """Count one request."""
@@ -52,15 +55,20 @@ class Counters:
             self.sent += 1
             self.retries += retry
 
+    def wait(self, seconds: float) -> None:
+        """Count the wait before a retry."""
+        with self._lock:
+            self.waited += seconds
+
 
 class Call(Generic[T]):
-    """Send a request, with retries, and read its answer.
+    """Send a request, with retries, and read the response.
 
-    Waits grow exponentially with full jitter, never shorter than ``Retry-After`` and never beyond what is
-    left of the budget. No turn of the pace is held while waiting.
+    Waits grow exponentially with full jitter. They are at least ``Retry-After`` and at most what is left of
+    the budget. A waiting call does not occupy one of the concurrent slots.
 
-    :param read: makes the result of the JSON text under ``data``; a msgspec error it raises means that the
-        answer is not what the API promises.
+    :param read: converts the JSON text under ``data`` into the result. A msgspec error means that the
+        response does not have the documented shape.
     :param budget: seconds for all retries, counted from the first failure.
     """
 
@@ -85,16 +93,16 @@ class Call(Generic[T]):
         self._explained = 0
         self._first_failure: float | None = None
         self.may_have_been_done = False
-        """True once a try ended without the server saying what became of it."""
+        """True if the outcome of an attempt is unknown."""
 
     def run(self) -> T:
-        """Return the result, or raise the last error once trying again is no use."""
+        """Return the result, or raise the last error when there is no point in retrying."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
             wait=self._wait,
             stop=self._is_over,
             sleep=tenacity.sleep_using_event(self._cancelled),
-            before_sleep=_log_wait,
+            before_sleep=self._before_wait,
             retry_error_callback=self._give_up,
         )
         return retrying(self._try)
@@ -120,14 +128,21 @@ class Call(Generic[T]):
     def _read_data(self, data: msgspec.Raw) -> T:
         try:
             return self._read(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            reason = str(error) if isinstance(error, msgspec.MsgspecError) else "not UTF-8"
-        raise CustomerlyProtocolError(f"the data has an unknown shape: {reason}", request=str(self._request))
+        except NOT_READABLE as error:
+            reason = error
+        text, odd = readable(bytes(data))
+        if odd:
+            with contextlib.suppress(*NOT_READABLE):
+                return self._read(msgspec.Raw(text))
+        words = str(reason) if isinstance(reason, msgspec.MsgspecError) else type(reason).__name__
+        raise CustomerlyProtocolError(
+            f"the data has an unexpected shape: {words}", request=str(self._request)
+        )
 
     def _note(self, error: CustomerlyError) -> None:
         if self._first_failure is None:
             self._first_failure = time.monotonic()
-        if isinstance(error, CustomerlyUnavailable) and error.vendor_message is not None:
+        if isinstance(error, CustomerlyUnavailable) and error.is_explained:
             self._explained += 1
         if not isinstance(error, CustomerlyRateLimited):
             self.may_have_been_done = True
@@ -141,6 +156,10 @@ class Call(Generic[T]):
         asked = _last_error(state).retry_after or 0.0
         return min(max(asked, _backoff(state)), max(0.0, self._budget - self._failing_for()))
 
+    def _before_wait(self, state: tenacity.RetryCallState) -> None:
+        self._counters.wait(state.upcoming_sleep)
+        _log_wait(state)
+
     def _is_over(self, state: tenacity.RetryCallState) -> bool:
         return (
             self._cancelled.is_set()
@@ -152,26 +171,26 @@ class Call(Generic[T]):
         if self._cancelled.is_set():
             raise self._stopped()
         error = _last_error(state)
-        tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
-        error.args = (f"{error} Given up after {tries} over {self._failing_for():.0f} s.",)
+        attempts = "1 attempt" if self._tries == 1 else f"{self._tries} attempts"
+        error.args = (f"{error} Gave up after {attempts} over {self._failing_for():.0f} s.",)
         raise error
 
     def _stopped(self) -> CustomerlyUnavailable:
         return CustomerlyUnavailable(
-            "stopped before a good answer came, because the client was cancelled",
+            "the client was cancelled before the request succeeded",
             request=str(self._request),
-            advice="Look for the failure that led to this, then try again.",
+            advice="Look for the failure that caused this, fix it, then try again.",
         )
 
 
 def _log_wait(state: tenacity.RetryCallState) -> None:
     level = logging.WARNING if state.upcoming_sleep >= _LONG_WAIT else logging.DEBUG
     error = _last_error(state)
-    # Not the server's own words: they may name a contact.
+    # The server's message is left out because it may name a contact.
     status = "" if error.status is None else f", HTTP {error.status}"
     log.log(
         level,
-        "Trying again in %.1f s. %s: %s%s",
+        "Retrying in %.1f s. %s: %s%s",
         state.upcoming_sleep,
         error.request,
         type(error).__name__,
@@ -181,5 +200,5 @@ def _log_wait(state: tenacity.RetryCallState) -> None:
 
 def _last_error(state: tenacity.RetryCallState) -> CustomerlyError:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, CustomerlyError)  # noqa: S101  # only transient errors of ours are retried
+    assert isinstance(error, CustomerlyError)  # noqa: S101  # only our own transient errors are retried
     return error

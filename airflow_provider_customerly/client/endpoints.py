@@ -1,4 +1,4 @@
-"""The requests the API knows and the shapes of the data it answers with."""
+"""The requests of the API, and the shapes of the data it returns."""
 
 from __future__ import annotations
 
@@ -19,52 +19,51 @@ _NO_ROWS = msgspec.Raw(b"[]")
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _page_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw] | None)
-_object_decoder = msgspec.json.Decoder(dict[str, Any] | list[Any] | None)
 
 
 def get(path: str, query: Mapping[str, Any] | None = None, *, page: int | None = None) -> Request:
-    """Build a read; query values that are None are left out."""
+    """Return a read request; query values that are None are left out."""
     return Request("GET", path, path + _query(query or {}), page=page)
 
 
 def about_contact(
     method: str, contact_type: ContactType, email: str | None, user_id: str | int | None
 ) -> Request:
-    """Build a request about one contact, named by email or, users only, by the caller's own id."""
+    """Return a request about one contact, identified by email or, users only, by ``user_id``."""
     check_contact_type(contact_type)
     if (email is None) == (user_id is None):
-        raise ValueError("Name the contact by either email or user_id.")
+        raise ValueError("Pass either email or user_id to identify the contact.")
     if contact_type == "leads" and user_id is not None:
-        raise ValueError("A lead has no user_id: name it by email.")
+        raise ValueError("Leads have no user_id. Pass the email.")
     if email == "" or user_id == "":
-        raise ValueError("The email or user_id is empty: name one contact.")
+        raise ValueError("The email or user_id is empty. Pass one that identifies a contact.")
     path = f"/{contact_type}"
     return Request(method, path, path + _query({"email": email, "user_id": user_id}))
 
 
 def write(method: str, path: str, body: Mapping[str, Any], id: str | int | None = None) -> Request:
-    """Build a write.
+    """Return a write request.
 
-    :param path: as the vendor lists it; a placeholder in braces is replaced by `id`, percent-encoded.
+    :param path: as the vendor documents it; ``id``, percent-encoded, replaces a placeholder in braces.
     """
     target = path
     if "{" in path:
         text = "" if id is None else str(id)
-        # A dot segment would be resolved by HTTP clients into another endpoint.
+        # HTTP clients would resolve a dot segment to another endpoint.
         if text.strip() in ("", ".", ".."):
-            raise ValueError(f"{text!r} is not an id: give the id that {path} asks for.")
+            raise ValueError(f"{text!r} is not an id. Pass the id that {path} asks for.")
         target = path[: path.index("{")] + quote(text, safe="")
     return Request(method, path, target, _encoder.encode(body))
 
 
 def check_contact_type(contact_type: str) -> None:
-    """Refuse anything but the two kinds of contact."""
+    """Raise ``ValueError`` unless this is a contact type."""
     if contact_type not in CONTACT_TYPES:
-        raise ValueError(f"contact_type is {contact_type!r}: use one of {', '.join(CONTACT_TYPES)}.")
+        raise ValueError(f"contact_type is {contact_type!r}. Use one of: {', '.join(CONTACT_TYPES)}.")
 
 
 def page_reader(contact_type: ContactType) -> Callable[[msgspec.Raw], msgspec.Raw]:
-    """Make a reader of one page's array of records, which stays JSON text."""
+    """Return a function that reads a page's array of records and leaves it as JSON text."""
 
     def read(data: msgspec.Raw) -> msgspec.Raw:
         page: dict[str, msgspec.Raw] | list[msgspec.Raw] | None = _page_decoder.decode(data)
@@ -75,7 +74,10 @@ def page_reader(contact_type: ContactType) -> Callable[[msgspec.Raw], msgspec.Ra
         rows = page[contact_type]
         if bytes(memoryview(rows)[:1]) == b"[":
             return rows
-        if msgspec.json.decode(rows):
+        value = msgspec.json.decode(rows, type=dict[str, msgspec.Raw] | Any)
+        if _is_array_with_gaps(value):
+            return msgspec.Raw(msgspec.json.encode(list(value.values())))
+        if value:
             raise msgspec.ValidationError(f"`{contact_type}` is not an array")
         return _NO_ROWS
 
@@ -83,22 +85,37 @@ def page_reader(contact_type: ContactType) -> Callable[[msgspec.Raw], msgspec.Ra
 
 
 def read_object(data: msgspec.Raw) -> dict[str, Any]:
-    """Read an object; ``[]`` and null are empty ones."""
-    value = _object_decoder.decode(data)
+    """Read an object; read ``[]``, null and false as an empty one."""
+    value = msgspec.json.decode(data)
     if value and not isinstance(value, dict):
-        raise msgspec.ValidationError("Expected `object`, got `array`")
-    return value if isinstance(value, dict) else {}
+        raise msgspec.ValidationError("Expected `object`")
+    return value or {}
 
 
 def read_list(data: msgspec.Raw) -> list[Any]:
-    """Read an array; ``{}`` and null are empty ones, an object keyed by position is one with gaps."""
-    value = _object_decoder.decode(data)
-    return list(value.values()) if isinstance(value, dict) else value or []
+    """Read an array; read ``{}``, null and false as an empty one.
+
+    An object keyed by position is an array with gaps. An object with a single member, as in lists of
+    contacts, is replaced by that member.
+    """
+    value = msgspec.json.decode(data)
+    if isinstance(value, dict) and len(value) == 1 and not _is_array_with_gaps(value):
+        [value] = value.values()
+    if _is_array_with_gaps(value):
+        return list(value.values())
+    if value and not isinstance(value, list):
+        raise msgspec.ValidationError("Expected `array`")
+    return value or []
 
 
 def read_anything(data: msgspec.Raw) -> Any:
-    """Read data whose shape the vendor does not document."""
+    """Read data of an undocumented shape."""
     return msgspec.json.decode(data)
+
+
+def _is_array_with_gaps(value: Any) -> bool:
+    """Return whether this is how PHP encodes an array with removed elements: an object keyed by position."""
+    return isinstance(value, dict) and bool(value) and all(name.isdecimal() for name in value)
 
 
 def _query(query: Mapping[str, Any]) -> str:

@@ -1,31 +1,49 @@
-"""What can go wrong, told apart by what the caller should do about it."""
+"""The errors of the client, one for each thing that the caller can do about it.
+
+::
+
+    CustomerlyError                 base class: catches all of them
+    |-- CustomerlyAuthError         permanent: create a new access token
+    |-- CustomerlyRequestError      permanent: fix the request or the connection
+    |   +-- CustomerlyNotFound      permanent: the contact does not exist; decide what that means
+    |-- CustomerlyRateLimited       transient: try again later, or slow down
+    |-- CustomerlyUnavailable       transient: try again later; a write may have been done
+    +-- CustomerlyProtocolError     perhaps transient: check the host, then try again later
+
+``permanent`` is True if the same call is bound to fail again. Other errors are raised only after the client
+has retried for its ``retry_budget``.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import ClassVar
 
-_LOCAL_PART = r"""(?:[^\s@"<>(),:;\[\]]+|"[^@"]{1,64}")"""  # quoted, it may hold blanks
+_LOCAL_PART = r"""(?:[^\s@"<>(),:;\[\]]+|"[^@"]{1,64}")"""  # may hold spaces if quoted
 _EMAIL = re.compile(_LOCAL_PART + r"""(?:@|%40)[^\s@"'<>(),:;=\[\]{}]+""", re.IGNORECASE)
+_WHITE_SPACE = re.compile(r"\s")
 _LONGEST_VENDOR_TEXT = 200
+
+_GATEWAY = frozenset({408, 502, 503, 504, *range(520, 531)})
+"""Statuses sent by a gateway in front of the API; 520 and up are Cloudflare's."""
 
 
 class CustomerlyError(Exception):
-    """Base of every failure of the Customerly API; catch it to catch them all.
+    """Base class of all Customerly API errors.
 
-    The text reads ``where: what happened (status, vendor's words). What to do.`` It holds no token, no
-    query string and no email address.
+    The text reads ``where: what happened (status, vendor's message). What to do.`` It holds no token, query
+    string, email address or control character.
 
     :param what: what happened, one clause without a full stop.
     :param request: method, path and page: ``GET /users/list page=3``.
-    :param status: HTTP status of the answer, None when there was none.
-    :param vendor_message: the server's own words; email addresses are redacted and the length is capped.
-    :param advice: what to do next, instead of the class's own advice.
-    :param retry_after: seconds the server asked to wait.
+    :param status: HTTP status of the response; None if there was no response.
+    :param vendor_message: the server's message; email addresses are redacted and the length is capped.
+    :param advice: what to do next, if the advice of the class does not fit.
+    :param retry_after: seconds that the server asked to wait.
     """
 
     permanent: ClassVar[bool] = False
-    """True when the same call is bound to fail again."""
+    """True if the same call is bound to fail again."""
 
     advice: ClassVar[str] = "Try again later."
 
@@ -39,7 +57,7 @@ class CustomerlyError(Exception):
         advice: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        self.what = what
+        self.what = what = without_emails(printable(what))
         self.request = request
         self.status = status
         self.vendor_message = None if vendor_message is None else redact(vendor_message)
@@ -51,52 +69,63 @@ class CustomerlyError(Exception):
         detail = f" ({', '.join(answer)})" if answer else ""
         super().__init__(f"{where}{what}{detail}. {advice or self.advice}")
 
+    @property
+    def is_explained(self) -> bool:
+        """True if the API itself explains the error, rather than a gateway in front of it."""
+        return self.vendor_message is not None and self.status not in _GATEWAY
+
     def __reduce__(self) -> tuple[object, ...]:
-        # The finished text must not go through __init__ again when an error crosses a process border.
+        # Unpickling in another process must not run the finished text through __init__ again.
         return _rebuild, (type(self), self.args), self.__dict__
 
 
 class CustomerlyAuthError(CustomerlyError):
-    """The token is unknown, revoked or not allowed to do this: get a new one, do not retry."""
+    """The access token is unknown, revoked or lacks permission: store a new one. Do not retry."""
 
     permanent = True
     advice = (
-        "Create a new access token in Customerly (Project Settings > Installation > Public API) and store it "
-        "as the connection's password, which the form calls access token; a token dies when the teammate who "
-        "created it leaves the project."
+        "Create a new access token in Customerly (Project Settings > Installation > Public API) and save it "
+        "as the connection's password (`Access token` in the form). A token stops working when the teammate "
+        "who created it leaves the project."
     )
 
 
 class CustomerlyRequestError(CustomerlyError):
-    """The request or the connection's settings are wrong: correct them, do not retry."""
+    """The request or a connection setting is wrong: fix it. Do not retry."""
 
     permanent = True
-    advice = "The same request will be refused again: correct the request or the connection."
+    advice = "The same request would be refused again. Fix the request or the connection."
 
 
 class CustomerlyNotFound(CustomerlyRequestError):  # noqa: N818  # named as what is so
-    """The contact (or other object) asked for does not exist: decide what that means, do not retry."""
+    """The requested contact does not exist: decide what that means. Do not retry.
 
-    advice = "Check the email or the id, and that the token belongs to the right project."
+    Only requests about something that may be missing, such as one contact, raise it; a list never does.
+    """
+
+    advice = "Check the email or id, and that the token belongs to the right project."
 
 
 class CustomerlyRateLimited(CustomerlyError):  # noqa: N818  # named as what is so
-    """The server asks for fewer requests: come back later or slower; waiting here did not suffice."""
+    """The server asks for fewer requests, and retrying did not help: try again later, or slow down."""
 
-    advice = "Set or lower requests_per_second, or lower max_concurrency, and try again later."
+    advice = "Set or lower requests_per_second, or lower max_concurrency, then try again later."
 
 
 class CustomerlyUnavailable(CustomerlyError):  # noqa: N818  # named as what is so
-    """The server could not be reached or could not answer: try again later.
+    """The server could not be reached, or failed: try again later.
 
-    A write that ends so may have been carried out or not.
+    A write that raises this may or may not have been carried out.
     """
 
-    advice = "Try again later; if it lasts, check the network and Customerly's status page."
+    advice = "Try again later. If it keeps failing, check the network and Customerly's status page."
 
 
 class CustomerlyProtocolError(CustomerlyError):
-    """The answer is not what the API promises: check the host, then try again later."""
+    """The response does not have the documented form: check the host, then try again later.
+
+    A write that raises this may or may not have been carried out.
+    """
 
     advice = (
         "Check that the connection's host is the API and not a web page or a proxy, then try again later."
@@ -104,14 +133,30 @@ class CustomerlyProtocolError(CustomerlyError):
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether trying again may help: the one place that decides it, for every call."""
+    """Return whether a retry may help. Every call decides it here."""
     return isinstance(error, CustomerlyError) and not error.permanent
 
 
 def redact(text: str) -> str:
-    """Return text from the vendor as one short line without email addresses."""
-    line = _EMAIL.sub("<email>", " ".join(text[: 10 * _LONGEST_VENDOR_TEXT].split()))
+    """Return the vendor's text as one short, printable line without email addresses."""
+    line = without_emails(" ".join(printable(text[: 10 * _LONGEST_VENDOR_TEXT]).split()))
     return line if len(line) <= _LONGEST_VENDOR_TEXT else line[: _LONGEST_VENDOR_TEXT - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Return the vendor's text without characters that affect a terminal, a log or the reading direction.
+
+    White space becomes spaces. Control, format, bidirectional and unassigned characters are removed, because
+    a token or an email that they split would not be found and redacted.
+    """
+    if text.isprintable():
+        return text
+    return "".join(character for character in _WHITE_SPACE.sub(" ", text) if character.isprintable())
+
+
+def without_emails(text: str) -> str:
+    """Replace each email address with ``<email>``."""
+    return _EMAIL.sub("<email>", text)
 
 
 def _rebuild(kind: type[CustomerlyError], args: tuple[object, ...]) -> CustomerlyError:

@@ -1,4 +1,4 @@
-"""How fast and how wide: one pace shared by all threads of a client."""
+"""Rate and concurrency limits, shared by all threads of a client."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import threading
 import time
 
 _SUCCESSES_TO_RAISE = 10
-"""Good answers for which the concurrency grows by one: slow, so as not to provoke the next refusal."""
+"""Successes after which the concurrency grows by one: slowly, so as not to overload the server again."""
 
 
 class Pace:
-    """Admit requests: evenly spaced in time, and never more at once than the server bears.
+    """Admit requests at an even rate, and never more at once than the server can handle.
 
-    The concurrency limit starts at its maximum, is halved when the server signals distress and grows by one
-    after a run of good answers. Requests already under way when the limit was halved say nothing new about
-    the lower one, so they cannot halve it again: at most one halving per round.
+    The concurrency limit starts at its maximum, is halved when the server struggles and grows by one after a
+    run of successes. Requests that were in flight when the limit was halved say nothing about the new limit,
+    so they cannot halve it again: there is at most one halving per round.
 
-    :param max_concurrency: most requests at once.
-    :param requests_per_second: None for no limit; otherwise starts lie at least 1/n seconds apart.
+    :param max_concurrency: maximum number of concurrent requests.
+    :param requests_per_second: None for no limit; otherwise requests start at least 1/n seconds apart.
     """
 
     def __init__(self, max_concurrency: int, requests_per_second: float | None = None) -> None:
         self.limit = max_concurrency
-        """Requests allowed at once right now."""
+        """Number of concurrent requests allowed right now."""
         self._max = max_concurrency
         self._interval = 1.0 / requests_per_second if requests_per_second else 0.0
         self._changed = threading.Condition()
@@ -33,7 +33,7 @@ class Pace:
         self._paused_until = 0.0
 
     def acquire(self, cancelled: threading.Event) -> int | None:
-        """Wait for a turn; return the round it belongs to, or None when `cancelled` was set meanwhile."""
+        """Wait for a slot; return the round it belongs to, or None if ``cancelled`` was set meanwhile."""
         with self._changed:
             while self._active >= self.limit and not cancelled.is_set():
                 self._changed.wait()
@@ -49,7 +49,7 @@ class Pace:
         return this_round
 
     def release(self, this_round: int, *, distress: bool) -> None:
-        """Give the turn back; `distress` says that the server was overloaded, unreachable or broken."""
+        """Release the slot; ``distress`` means that the server was overloaded, unreachable or broken."""
         with self._changed:
             if not distress:
                 self._raise_slowly()
@@ -60,12 +60,12 @@ class Pace:
             self._leave()
 
     def pause(self, seconds: float) -> None:
-        """Start nothing for a while: a server that refused one thread would refuse the others as well."""
+        """Start no request for a while: a server that refused one thread would also refuse the others."""
         with self._changed:
             self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
     def wake(self) -> None:
-        """Let waiting threads look at their cancellation event again."""
+        """Make waiting threads check their cancellation event again."""
         with self._changed:
             self._changed.notify_all()
 

@@ -1,4 +1,4 @@
-"""One HTTP request out, one whole answer in: connections, headers, timeouts, and nothing about meaning."""
+"""Send one HTTP request and receive the whole response: connections, headers and timeouts, not meaning."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import ssl
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -18,12 +19,16 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_customerly import __version__
+from airflow_provider_customerly.client.body import read_body
+from airflow_provider_customerly.client.deadline import TimedResponse, answered_by
 from airflow_provider_customerly.client.errors import (
     CustomerlyError,
     CustomerlyProtocolError,
     CustomerlyRequestError,
     CustomerlyUnavailable,
+    redact,
 )
+from airflow_provider_customerly.client.settings import names_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,25 +38,24 @@ log = logging.getLogger(__name__)
 AuthHeader = Literal["bearer", "legacy"]
 
 _LONGEST_CONNECT = 10.0
-_CHUNK = 1 << 18
 _SOMEONES_URL = re.compile(r"(/(?:users|leads))(?:\?|/unsubscribe/|/add-attributes/)\S*")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it goes out. Only method, path and page may be shown: the rest can hold personal data."""
+    """A request to send. Only method, path and page may be shown: the rest can hold personal data."""
 
     method: str
     path: str
-    """As listed by the vendor, ids left as placeholders: for messages and logs."""
+    """As the vendor documents it, with placeholders for ids. For messages and logs."""
     target: str = field(repr=False)
-    """What is sent: path and query, percent-encoded."""
+    """Path and query as sent, percent-encoded."""
     body: bytes | None = field(default=None, repr=False)
     page: int | None = None
 
     @property
     def names_something(self) -> bool:
-        """Tell whether it is about something that may not exist, as a contact; lists and upserts are not."""
+        """True if the request is about something that may not exist, such as a contact, unlike a list."""
         return self.method != ("POST" if self.path in ("/users", "/leads") else "GET")
 
     def __str__(self) -> str:
@@ -60,7 +64,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer whose body arrived whole."""
+    """A response with its complete body."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -68,7 +72,7 @@ class Answer:
 
 
 class Secret(str):
-    """Text that does not show itself in a repr, so that no dump of a header shows the token."""
+    """Text that is hidden in its repr, so that no dump of headers shows the token."""
 
     __slots__ = ()
 
@@ -77,13 +81,14 @@ class Secret(str):
 
 
 class Session:
-    """Pooled connections to one API, used by many threads; no cookies, no redirects.
+    """Pooled connections to one API, shared by threads; no cookies, no redirects.
 
-    Proxies and the CA bundle are taken from the environment once, when the session is made.
+    Proxies and the CA bundle are read from the environment once, when the session is created. Requests to
+    this machine never use a proxy: it would receive the token, in clear text over ``http://``, and then
+    connect to its own loopback interface.
 
     :param base_url: scheme, host and path without a trailing slash.
-    :param timeout: seconds of silence after which an answer is given up; connecting may take ten
-        seconds at most, and an answer that keeps dripping is given up after twice this time.
+    :param timeout: see ``Client``.
     """
 
     def __init__(
@@ -97,6 +102,8 @@ class Session:
         self._environment: dict[str, Any] = dict(
             self._session.merge_environment_settings(base_url, {}, True, None, None)
         )
+        if names_this_machine(urlsplit(base_url).hostname or ""):
+            self._environment["proxies"] = {}
         self._session.trust_env = False
         _check_ca_bundle(self._environment["verify"])
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_concurrency)
@@ -109,11 +116,12 @@ class Session:
             logging.getLogger(name).addFilter(_hide_someones_url)
 
     def send(self, request: Request) -> Answer:
-        """Send once and read the whole answer, whatever its status.
+        """Send once and return the whole response, whatever its status.
 
-        :raises CustomerlyUnavailable: no connection, a lost one, or no whole answer in time.
-        :raises CustomerlyProtocolError: the body was cut short or could not be decompressed.
-        :raises CustomerlyRequestError: the server's certificate or the proxy's address is not acceptable.
+        :raises CustomerlyUnavailable: the connection failed or was lost, or the response was not complete in
+            time.
+        :raises CustomerlyProtocolError: the body is truncated, too large or cannot be decompressed.
+        :raises CustomerlyRequestError: the server's certificate or the proxy's address is invalid.
         """
         started = time.monotonic()
         try:
@@ -125,7 +133,7 @@ class Session:
                 milliseconds = 1000 * (time.monotonic() - started)
                 log.debug("%s %s: %d, %.0f ms", request.method, request.path, answer.status, milliseconds)
             return answer
-        # Raised out here so that no chained cause shows its text: urllib3 quotes the URL with its query.
+        # Raised outside the except block so that it has no cause: urllib3 quotes the URL with its query.
         log.debug("%s %s: %s", request.method, request.path, type(failure).__name__)
         raise failure
 
@@ -139,36 +147,38 @@ class Session:
         if request.body is not None:
             headers = CaseInsensitiveDict(self._headers_with_body)
             headers["Content-Length"] = str(len(request.body))
-        response = connections.urlopen(
-            request.method,
-            prefix + request.target,
-            request.body,
-            headers,
-            retries=self._adapter.max_retries,
-            redirect=False,
-            assert_same_host=False,
-            timeout=self._timeout,
-            preload_content=False,
-        )
-        chunks = []
-        # read1 returns what one receive brought; a plain read would follow a dripping body past any deadline.
-        while chunk := response.read1(_CHUNK, decode_content=True):
-            chunks.append(chunk)
-            if time.monotonic() > deadline:
-                response.close()
-                raise TimeoutError
-        return Answer(response.status, response.headers, b"".join(chunks))
+        with answered_by(deadline):
+            response = connections.urlopen(
+                request.method,
+                prefix + request.target,
+                request.body,
+                headers,
+                retries=self._adapter.max_retries,
+                redirect=False,
+                assert_same_host=False,
+                timeout=self._timeout,
+                preload_content=False,
+            )
+        try:
+            body = read_body(response, str(request))
+        except BaseException:
+            response.close()  # the rest of the body must not be read as the next response
+            raise
+        return Answer(response.status, response.headers, body)
 
     def _find_route(self) -> tuple[Any, str]:
-        """Give the connections to the server or its proxy, and how URLs start there.
+        """Return the connection pool of the server or its proxy, and the start of URLs there.
 
-        requests would find both out, and merge headers, cookies and hooks, for each request anew: more CPU
-        time than all the rest of a request takes.
+        ``requests`` would repeat this for each request, and merge headers, cookies and hooks. That takes more
+        CPU time than the rest of the request.
         """
         start = requests.PreparedRequest()
         start.method, start.url, start.headers = "GET", self._base_url, self._headers
         proxies, verify, cert = (self._environment[name] for name in ("proxies", "verify", "cert"))
-        connections = self._adapter.get_connection_with_tls_context(start, verify, proxies, cert)
+        connections: Any = self._adapter.get_connection_with_tls_context(start, verify, proxies, cert)
+        connections.ConnectionCls = type(
+            "TimedConnection", (connections.ConnectionCls,), {"response_class": TimedResponse}
+        )
         self._adapter.cert_verify(connections, self._base_url, verify, cert)  # type: ignore[no-untyped-call]
         return connections, self._adapter.request_url(start, proxies)
 
@@ -180,7 +190,7 @@ def _headers(token: str, auth_header: AuthHeader) -> CaseInsensitiveDict[str]:
     else:
         headers["Authentication"] = Secret(f"AccessToken: {token}")
     headers["Accept"] = "application/json"
-    headers["Accept-Encoding"] = "gzip, deflate"
+    headers["Accept-Encoding"] = "gzip"
     headers["User-Agent"] = f"airflow-provider-customerly/{__version__} requests/{requests.__version__}"
     return headers
 
@@ -188,7 +198,7 @@ def _headers(token: str, auth_header: AuthHeader) -> CaseInsensitiveDict[str]:
 def _check_ca_bundle(verify: object) -> None:
     if isinstance(verify, str) and not os.path.exists(verify):
         raise ValueError(
-            f"The CA bundle {verify!r} does not exist: correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE."
+            f"The CA bundle {verify!r} does not exist. Fix REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE."
         )
 
 
@@ -199,7 +209,7 @@ def _failure(cause: Exception, request: Request) -> CustomerlyError:
         return CustomerlyRequestError(
             f"the server's TLS certificate was not accepted: {root.verify_message}",
             request=where,
-            advice="Check the connection's host, or name your own authority's bundle in REQUESTS_CA_BUNDLE.",
+            advice="Check the connection's host, or set REQUESTS_CA_BUNDLE to the bundle of your own CA.",
         )
     if isinstance(cause, ValueError):
         return CustomerlyRequestError(
@@ -207,18 +217,16 @@ def _failure(cause: Exception, request: Request) -> CustomerlyError:
             request=where,
             advice="Check the connection's host and the proxy settings in the environment.",
         )
-    if isinstance(cause, urllib3.exceptions.DecodeError):
-        return CustomerlyProtocolError("the body could not be decompressed", request=where)
     if isinstance(root, http.client.IncompleteRead):
-        return CustomerlyProtocolError("the answer was cut short", request=where)
+        return CustomerlyProtocolError("the response was truncated", request=where)
     if isinstance(root, (TimeoutError, urllib3.exceptions.TimeoutError)):
-        return CustomerlyUnavailable("no whole answer in time", request=where)
+        return CustomerlyUnavailable("the response timed out", request=where)
     reason = (isinstance(root, OSError) and root.strerror) or type(root).__name__
     return CustomerlyUnavailable(f"the connection failed ({reason})", request=where)
 
 
 def _root(error: BaseException) -> BaseException:
-    """Follow an exception to what first went wrong, through the ways requests and urllib3 wrap it."""
+    """Return the original error, unwrapped from those of ``requests`` and ``urllib3``."""
     while True:
         wrapped = [getattr(error, "reason", None), error.__cause__, *error.args]
         inner = next(
@@ -230,9 +238,11 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _hide_someones_url(record: logging.LogRecord) -> bool:
-    """Take emails and ids out of urllib3's own debug lines, which show whole URLs."""
+    """Remove emails, ids and control characters from urllib3's log lines, which show URLs and headers."""
     if isinstance(record.args, tuple):
         record.args = tuple(
-            _SOMEONES_URL.sub(r"\1…", item) if isinstance(item, str) else item for item in record.args
+            item if isinstance(item, (int, float)) else redact(_SOMEONES_URL.sub(r"\1…", str(item)))
+            for item in record.args
         )
+    record.exc_info = record.exc_text = None
     return True

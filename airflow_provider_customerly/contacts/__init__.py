@@ -1,4 +1,4 @@
-"""Work on contacts that are named one by one: erasing them, tagging them."""
+"""Erase or tag contacts that are listed by email or user_id."""
 
 from airflow_provider_customerly.contacts.erase import Reach, erase_contacts
 from airflow_provider_customerly.contacts.errors import RefusedError, StoppedError, UnfinishedError

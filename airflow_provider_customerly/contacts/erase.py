@@ -1,10 +1,9 @@
-"""Erases contacts for good, and leaves evidence of it."""
+"""Permanently erase contacts, and keep evidence of it."""
 
 from __future__ import annotations
 
 import logging
 import platform
-import secrets
 from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,17 +14,18 @@ from airflow_provider_customerly.contacts.erasure_record import Entry, ErasureRe
 from airflow_provider_customerly.contacts.errors import RefusedError, UnfinishedError
 from airflow_provider_customerly.contacts.positions import Positions
 from airflow_provider_customerly.contacts.progress import Progress, until
-from airflow_provider_customerly.storage import Location
-from airflow_provider_customerly.sync.answer import Verdict
-from airflow_provider_customerly.sync.blame import may_be_a_rows_fault
-from airflow_provider_customerly.sync.deliver import deliver_by
+from airflow_provider_customerly.delivery.blame import is_about_someone, may_be_a_rows_fault
+from airflow_provider_customerly.delivery.deliver import deliver_by
+from airflow_provider_customerly.delivery.outcomes import Verdict
+from airflow_provider_customerly.storage import Location, RunId
+from airflow_provider_customerly.values.email import forms_of
 
 if TYPE_CHECKING:
     import threading
 
     from airflow_provider_customerly.client import Client, ContactType
     from airflow_provider_customerly.contacts.named import Named
-    from airflow_provider_customerly.sync.rows import Outgoing, Settled
+    from airflow_provider_customerly.values.rows import Outgoing, Settled
 
 log = logging.getLogger(__name__)
 
@@ -44,30 +44,31 @@ def erase_contacts(
     owner: str = "",
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
-    """Delete contacts for good, with their conversations and history.
+    """Permanently delete contacts, with their conversations and history.
 
-    A contact that is not there any more is what was wanted: doing it all again is harmless. One that cannot
-    be deleted does not keep the others from being tried, unless 20 fail and no other passes: see `deliver`.
+    It is safe to run this again: a contact that is already gone counts as success. A contact that cannot be
+    deleted does not stop the others, unless 20 fail and none succeeds (see ``deliver``).
 
-    :param contact_type: where contacts are looked for. `both`: an email among users and among leads; a user
-        id among users, for leads have none.
-    :param dry_run: look the contacts up, and delete none.
-    :param record_path: folder for the evidence: text, `os.PathLike` or Airflow's `ObjectStoragePath`. The
-        record is there before the first deletion, follows every few seconds, and is complete at the end. A
-        dry run has none.
-    :param secret: hash the names into the record with this; without one it has positions only.
-    :param owner: names what stays the same when the work is tried again.
-    :param stop: when it is set, no further contact is begun.
-    :return: figures, and the name of the record; nothing personal.
-    :raises ValueError: an argument is wrong, or the record cannot be written; nothing was deleted.
-    :raises CustomerlyError: the API failed; contacts that had been answered are in the record.
-    :raises StoppedError: `stop` was set.
-    :raises UnfinishedError: all were tried, and some failed; `RefusedError` if trying again is no use.
+    :param contact_type: where to look for contacts. ``both`` looks for an email among users and leads, and
+        for a user_id among users only, because leads have none.
+    :param dry_run: look up the contacts without deleting them.
+    :param record_path: folder for the evidence: text, ``os.PathLike`` or Airflow's ``ObjectStoragePath``. The
+        record is written before the first deletion, updated every few seconds, and complete at the end. A dry
+        run has no record.
+    :param secret: used to hash emails and ids in the record; without it, the record has positions only.
+    :param owner: what stays the same across retries.
+    :param stop: when it is set, no further contact is started.
+    :return: counts and the path of the record; no personal data.
+    :raises ValueError: an argument is invalid, or the record cannot be written. Nothing was deleted.
+    :raises CustomerlyError: the API failed. The record has the outcome of all contacts processed so far.
+    :raises StoppedError: ``stop`` was set.
+    :raises UnfinishedError: all contacts were tried, and some failed; ``RefusedError`` if a retry cannot
+        help.
     """
     lists = _lists(contact_type, named)
     location = None if record_path is None or dry_run else Location.of(record_path)
     record = ErasureRecord(
-        run=f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        run=str(RunId.new()),
         owner=owner,
         base_url=client.base_url,
         contact_type=contact_type,
@@ -90,7 +91,7 @@ def erase_contacts(
 
 
 class _Erasure:
-    """One erasure. What one answer tells is noted by the thread that got it, never two at a time."""
+    """One erasure. Worker threads record outcomes, but never two at a time."""
 
     def __init__(
         self,
@@ -122,9 +123,9 @@ class _Erasure:
             self._location.check_writable()
         self._write()
         if not len(self._named):
-            log.info("The source names no contact: there is nothing to delete.")
+            log.info("The source has no contacts, so there is nothing to delete.")
             return
-        # Under a wrong address every contact would seem to be gone.
+        # With a wrong URL every contact would seem to be gone.
         self._client.check()
         deliver_by(
             self._erase,
@@ -137,12 +138,12 @@ class _Erasure:
         )
 
     def end(self) -> dict[str, Any]:
-        """Complete the record and return the result; fail if a contact did."""
+        """Complete the record and return the result, or raise an error if a contact failed."""
         self._record.outcome = "failed" if self._failed.total else "success"
         self._finish(None)
         result = self._result()
         log.info(
-            "Of %d contacts %d were %s and %d already gone; %d failed.",
+            "%d contacts: %d %s, %d already gone, %d failed.",
             len(self._named),
             self._outcomes["deleted"],
             self._verb,
@@ -150,22 +151,22 @@ class _Erasure:
             self._failed.total,
         )
         if self._outcomes["already_gone"] == len(self._named) > 0:
-            log.warning("No contact was there. Check that the token is that of the right project.")
+            log.warning("None of the contacts exists. Check that the token belongs to the right project.")
         if self._failed.total:
             kind = UnfinishedError if self._is_worth_another_try else RefusedError
             raise kind(self._verdict(), result)
         return result
 
     def end_early(self, error: BaseException) -> None:
-        """Write down how far it came; what fails here must not hide the error."""
+        """Record what was done so far. A failure here must not hide the original error."""
         self._record.outcome = "stopped"
         try:
             self._finish(error)
         except Exception as another:
-            log.warning("The record could not be completed: %s", type(another).__name__)
+            log.warning("Could not complete the record: %s\n%s", type(another).__name__, self._location)
 
     def _erase(self, group: list[Outgoing]) -> Verdict:
-        """Erase one contact from all lists; the first failure is raised once each was tried."""
+        """Erase one contact from all lists, then raise the first failure, if any."""
         [row] = group
         entry = self._record.contacts[int(row.key)]
         failure: CustomerlyError | None = None
@@ -184,12 +185,17 @@ class _Erasure:
         return Verdict([row], [], [])
 
     def _is_there(self, contact_type: ContactType, contact: dict[str, Any]) -> bool:
-        """Act on a contact; tell whether there was one."""
+        """Look up or delete a contact under each form of its email; return whether it was found."""
+        # No early return: a server that compares bytes may have a contact under several forms.
+        found = [self._is_under(contact_type, spelled) for spelled in _spellings(contact)]
+        return any(found)
+
+    def _is_under(self, contact_type: ContactType, contact: dict[str, Any]) -> bool:
         try:
             self._act(contact_type, **contact)
         except CustomerlyNotFound as failure:
-            if not self._is_dry and not may_be_a_rows_fault(failure):
-                # The words are not about a contact: perhaps it is the request that was not found.
+            if not self._is_dry and not is_about_someone(failure):
+                # The message is not about a contact, so it may mean the path.
                 self._make_sure_it_is_gone(contact_type, contact, failure)
             return False
         return True
@@ -202,11 +208,12 @@ class _Erasure:
         except CustomerlyNotFound:
             return
         raise CustomerlyRequestError(
-            "a contact that can be looked up is not found when it is to be deleted",
+            "the contact can be looked up, but the DELETE request does not find it",
             request=failure.request,
             status=failure.status,
             vendor_message=failure.vendor_message,
-            advice="The API does not delete as this version expects: nothing further was tried.",
+            advice="The API does not delete as this version expects, so the run stopped. Look for an update "
+            "of this package, or report this as a bug.",
         )
 
     def _settle(self, settled: list[Settled]) -> None:
@@ -262,16 +269,20 @@ class _Erasure:
         return (
             f"{self._failed.total} of {len(self._named)} contacts were not {what}: {self._failed}. "
             f"{counts['deleted']} were {self._verb}, {counts['already_gone']} were already gone. The "
-            "positions are those in the source. Look these contacts up in Customerly, then run this again: "
-            "those that are gone do no harm."
+            "positions count the source's entries from 1. Look up these contacts in Customerly, then run "
+            "this again; it skips contacts that are already gone."
         )
+
+
+def _spellings(contact: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"email": form} for form in forms_of(contact["email"])] if "email" in contact else [contact]
 
 
 def _lists(contact_type: Reach, named: Named) -> tuple[ContactType, ...]:
     if contact_type == "leads" and named.by == "user_id":
-        raise ValueError("Leads have no user_id: name them by email.")
+        raise ValueError("Leads have no user_id. Identify them by email.")
     if contact_type == "both":
         return ("users", "leads") if named.by == "email" else ("users",)
     if contact_type not in ("users", "leads"):
-        raise ValueError(f"contact_type is {contact_type!r}: use users, leads or both.")
+        raise ValueError(f"contact_type is {contact_type!r}. Use users, leads or both.")
     return (contact_type,)

@@ -1,14 +1,14 @@
-"""What an erasure did to each contact, as a JSON file: evidence that keeps nothing personal."""
+"""The record of an erasure, a JSON file: evidence for each contact, without personal data."""
 
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime  # noqa: TC003  (msgspec reads the annotations)
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from airflow_provider_customerly.sync.email import identity_of
+from airflow_provider_customerly.values.email import identity_of
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.contacts.named import NamedBy
@@ -18,12 +18,12 @@ Outcome = Literal["pending", "deleted", "already_gone", "failed"]
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """One contact. Its outcome is `pending` while it is not known that it was answered.
+    """One contact. Its outcome is ``pending`` until a response is known.
 
-    :param position: where the contact stands in the source, from 1.
-    :param key: keyed hash of its name, see `key_of`; None when there is no secret.
+    :param position: position in the source, from 1.
+    :param key: keyed hash of the email or id, see ``key_of``; None without a secret.
     :param deleted_from: the lists in which it was found.
-    :param reason: why it failed, in words that hold nothing of it.
+    :param reason: why it failed, without personal data.
     """
 
     position: int
@@ -36,10 +36,10 @@ class Entry(msgspec.Struct, kw_only=True):
 class ErasureRecord(msgspec.Struct, kw_only=True):
     """One erasure. Times are UTC.
 
-    :param run: tells runs apart, and names the file.
-    :param owner: what stays the same when a task is tried again: it joins the records of its tries.
-    :param outcome: `running` also when the process died; `success`: all contacts are gone; `failed`: all were
-        tried and some failed; `stopped`: it ended early.
+    :param run: unique id, which is also the file name.
+    :param owner: what stays the same across retries of a task; it links their records.
+    :param outcome: ``success``: all contacts are gone. ``failed``: all were tried and some failed.
+        ``stopped``: it ended early. ``running``: it is still running, or the process died.
     :param error: class of the error that ended it.
     """
 
@@ -62,13 +62,13 @@ class ErasureRecord(msgspec.Struct, kw_only=True):
         return f"{self.run}.json"
 
     def write(self, location: Location) -> None:
-        """Write the file, or replace it whole."""
+        """Write or atomically replace the file."""
         location.write_atomic(self.name, msgspec.json.format(msgspec.json.encode(self), indent=2))
 
 
 def key_of(secret: str, by: NamedBy, name: str) -> str:
-    """Hash a contact's name: SHA-256 of the secret and the email in lower case, or the user id.
+    """Return the SHA-256 of the secret followed by the email in lower case, or by the user_id.
 
-    Who has the secret can tell whether a contact they know is in a record; nobody can read one out of it.
+    With the secret, you can check whether a known contact is in a record, but not list the contacts in it.
     """
     return hashlib.sha256(f"{secret}{identity_of(name) if by == 'email' else name}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""How work on named contacts ends when not all of it was done."""
+"""Errors of runs that did not process all contacts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 class UnfinishedError(Exception):
-    """All contacts were tried and some failed, for a reason that may pass: try again.
+    """All contacts were tried and some failed for a transient reason: try again.
 
-    :param result: what a successful run would have returned.
+    :param result: the same as the return value of a successful run.
     """
 
     def __init__(self, message: str, result: dict[str, Any]) -> None:
@@ -17,8 +17,8 @@ class UnfinishedError(Exception):
 
 
 class RefusedError(UnfinishedError):
-    """All contacts were tried and some were refused: look at them before trying again."""
+    """All contacts were tried and some were refused: check them before you try again."""
 
 
 class StoppedError(Exception):
-    """The work was told to stop: it can be done again from its start."""
+    """The run was asked to stop. It can safely start over."""

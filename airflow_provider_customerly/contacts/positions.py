@@ -1,4 +1,4 @@
-"""Where in a source something is wrong, told without naming anybody."""
+"""Positions of problems in a source, so that no error needs to name a contact."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ _MOST_REASONS = 5
 
 
 class Positions:
-    """Positions in a source, from 1, by the reason why they are told; as text, at most a few of each."""
+    """Positions in a source, from 1, grouped by reason. The text form lists only a few of each."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -15,7 +15,7 @@ class Positions:
         self._first: dict[str, list[int]] = {}
 
     def add(self, reason: str, position: int) -> None:
-        """Note a position."""
+        """Add a position."""
         self.total += 1
         self._counts[reason] = self._counts.get(reason, 0) + 1
         first = self._first.setdefault(reason, [])

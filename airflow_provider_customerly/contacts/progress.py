@@ -1,12 +1,12 @@
-"""Work on many contacts: told now and then, and stopped when it is asked to."""
+"""Progress lines for long runs, and a way to stop them."""
 
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_customerly.contacts.errors import StoppedError
+from airflow_provider_customerly.values.progress import ProgressClock
 
 if TYPE_CHECKING:
     import threading
@@ -16,45 +16,41 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_LINES = 5.0
-
 
 def until(stop: threading.Event | None, work: Iterable[T]) -> Iterator[T]:
-    """Give out work until `stop` is set.
+    """Yield work until ``stop`` is set.
 
-    :raises StoppedError: it is set.
+    :raises StoppedError: ``stop`` is set.
     """
     for item in work:
         if stop is not None and stop.is_set():
             raise StoppedError(
-                "Stopped from outside before all contacts were done. Run it again: it is safe."
+                "The run was stopped before all contacts were processed. It is safe to run it again."
             )
         yield item
 
 
 class Progress:
-    """Says every few seconds how far the work is.
+    """Log the progress every few seconds.
 
-    :param doing: what is done, for the log: `contacts tagged`.
+    :param doing: what is done, such as ``contacts tagged``.
     """
 
     def __init__(self, doing: str, total: int) -> None:
         self._doing = doing
         self._total = total
-        self._begun = self._said = time.monotonic()
+        self._clock = ProgressClock()
 
     def tell(self, done: int, failed: int) -> bool:
-        """Write a line if it is time for one; return whether it was."""
-        now = time.monotonic()
-        if now - self._said < _SECONDS_BETWEEN_LINES:
+        """Log a line if one is due; return whether it was."""
+        if not self._clock.is_due():
             return False
-        self._said = now
         log.info(
             "%d of %d %s, %d failed, %.1f/s",
             done,
             self._total,
             self._doing,
             failed,
-            (done + failed) / max(now - self._begun, 1e-9),
+            self._clock.per_second(done + failed),
         )
         return True

@@ -1,4 +1,4 @@
-"""Puts a tag on contacts, or takes it off."""
+"""Add a tag to contacts, or remove it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from airflow_provider_customerly.client import CONTACT_TYPES, CustomerlyError, C
 from airflow_provider_customerly.contacts.errors import RefusedError, UnfinishedError
 from airflow_provider_customerly.contacts.positions import Positions
 from airflow_provider_customerly.contacts.progress import Progress, until
-from airflow_provider_customerly.sync.answer import Verdict
-from airflow_provider_customerly.sync.blame import may_be_a_rows_fault
-from airflow_provider_customerly.sync.deliver import deliver_by
-from airflow_provider_customerly.sync.tags import check_tags
+from airflow_provider_customerly.delivery.blame import may_be_a_rows_fault
+from airflow_provider_customerly.delivery.deliver import deliver_by
+from airflow_provider_customerly.delivery.outcomes import Verdict
+from airflow_provider_customerly.values.tags import check_tags
 
 if TYPE_CHECKING:
     import threading
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_customerly.client import Client, ContactType
     from airflow_provider_customerly.contacts.named import Named
-    from airflow_provider_customerly.sync.rows import Outgoing, Settled
+    from airflow_provider_customerly.values.rows import Outgoing, Settled
 
 log = logging.getLogger(__name__)
 
@@ -37,36 +37,37 @@ def tag_contacts(
     max_concurrency: int = 1,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
-    """Put a tag on contacts, or take it off them.
+    """Add a tag to contacts, or remove it from them.
 
-    What the API does about a contact that does not exist is not known. If it passes it over, the contact
-    counts as sent. If it refuses the batch, that is sent again in halves until the contact stands alone: it
-    counts as `refused`, but as `already_gone` where a tag is taken off, for then nothing is left to do.
+    How the API treats a contact that does not exist is not known. If it ignores it, the contact counts as
+    sent. If it refuses the batch, the batch is sent again in halves until the contact is alone. It then
+    counts as ``refused``, or as ``already_gone`` if the tag is removed, because then there is nothing left to
+    do.
 
-    :param batch_size: contacts in a request, 1 to 100.
-    :param stop: when it is set, no further batch is begun.
-    :return: figures; nothing personal.
-    :raises ValueError: an argument is wrong; nothing was sent.
-    :raises CustomerlyError: the API failed. Sending all again is harmless.
-    :raises StoppedError: `stop` was set.
-    :raises UnfinishedError: all others were sent, and some contacts were refused; `RefusedError` if trying
-        again is no use.
+    :param batch_size: contacts per request, 1 to 100.
+    :param stop: when it is set, no further batch is started.
+    :return: counts; no personal data.
+    :raises ValueError: an argument is invalid. Nothing was sent.
+    :raises CustomerlyError: the API failed. It is safe to send everything again.
+    :raises StoppedError: ``stop`` was set.
+    :raises UnfinishedError: some contacts were refused and all others were sent; ``RefusedError`` if a retry
+        cannot help.
     """
     check_tags([tag])
     if contact_type not in CONTACT_TYPES:
-        raise ValueError(f"contact_type is {contact_type!r}: use users or leads.")
+        raise ValueError(f"contact_type is {contact_type!r}. Use users or leads.")
     if contact_type == "leads" and named.by == "user_id":
-        raise ValueError("Leads have no user_id: name them by email.")
+        raise ValueError("Leads have no user_id. Identify them by email.")
     tagging = _Tagging(client, named, tag.strip(), contact_type, is_off=untag)
     if len(named):
         tagging.run(batch_size, max_concurrency, stop)
     else:
-        log.info("The source names no contact: there is nothing to tag.")
+        log.info("The source has no contacts, so there is nothing to tag.")
     return tagging.end()
 
 
 class _Tagging:
-    """One run. What one answer tells is noted by the thread that got it, never two at a time."""
+    """One run. Worker threads record outcomes, but never two at a time."""
 
     def __init__(
         self, client: Client, named: Named, tag: str, contact_type: ContactType, *, is_off: bool
@@ -97,7 +98,7 @@ class _Tagging:
         )
 
     def end(self) -> dict[str, Any]:
-        """Return the result; fail if a contact was refused."""
+        """Return the result, or raise an error if a contact was refused."""
         result = {
             "tag": self._tag,
             "untag": self._is_off,
@@ -112,17 +113,18 @@ class _Tagging:
             "seconds": round(time.monotonic() - self._begun, 3),
         }
         log.info(
-            "Of %d contacts %d were sent, %d refused.",
+            "%d contacts: %d sent, %d already gone, %d refused.",
             len(self._named),
             result["sent"],
+            result["already_gone"],
             self._refused.total,
         )
         if self._refused.total:
             kind = UnfinishedError if self._is_worth_another_try else RefusedError
             raise kind(
-                f"{self._refused.total} of {len(self._named)} contacts were refused: {self._refused}. The "
-                f"other {self._answered} were sent. The positions are those in the source. Look these "
-                "contacts up in Customerly, or leave them out of the source.",
+                f"{self._refused.total} of {len(self._named)} contacts were refused: {self._refused}. "
+                f"{result['sent']} were sent. The positions count the source's entries from 1. Look "
+                "up these contacts in Customerly, or leave them out of the source.",
                 result,
             )
         return result

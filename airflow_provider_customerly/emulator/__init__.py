@@ -1,4 +1,4 @@
-"""A local Customerly: develop and test DAGs with no account. It listens on loopback only."""
+"""A local Customerly to develop and test DAGs without an account. It only listens on loopback."""
 
 from airflow_provider_customerly.emulator.choices import Choices
 from airflow_provider_customerly.emulator.server import Emulator

@@ -31,27 +31,27 @@ _KINDS: dict[Any, str] = {
 def _fault(text: str) -> tuple[str, float]:
     name, _, rate = text.partition("=")
     if name not in FAULTS:
-        raise argparse.ArgumentTypeError(f"unknown fault {name!r}: use {', '.join(FAULTS)}")
+        raise argparse.ArgumentTypeError(f"unknown fault {name!r}. Use one of: {', '.join(FAULTS)}")
     try:
         return name, float(rate or 1)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{rate!r} is not a rate: write {name}=0.1") from None
+        raise argparse.ArgumentTypeError(f"{rate!r} is not a rate. Write it like {name}=0.1") from None
 
 
 def _choice(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     if name not in _CHOICES:
-        raise argparse.ArgumentTypeError(f"unknown choice {name!r}: use {', '.join(_CHOICES)}")
+        raise argparse.ArgumentTypeError(f"unknown choice {name!r}. Use one of: {', '.join(_CHOICES)}")
     for read in (msgspec.json.decode, str):
         try:
             return name, getattr(msgspec.convert({name: read(value)}, Choices), name)
         except (msgspec.MsgspecError, ValueError) as error:
             problem = str(error).partition(" - at")[0]
-    raise argparse.ArgumentTypeError(f"{value!r} is not a {name}: {problem}")
+    raise argparse.ArgumentTypeError(f"{value!r} is not a valid {name}: {problem}")
 
 
 def _described() -> list[str]:
-    """Give the values, the default and the meaning of each choice; the last is in its documentation."""
+    """Return the values, default and meaning of each choice, the last from its docstring."""
     kinds = get_type_hints(Choices)
     text = " ".join((Choices.__doc__ or "").replace("``", "").split())
     meanings = dict(re.findall(r":param (\w+): (.*?)(?= :param |$)", text))
@@ -66,10 +66,11 @@ def _described() -> list[str]:
     return lines
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(
         prog="python -m airflow_provider_customerly.emulator",
-        description="Serve a local Customerly with seeded contacts, on loopback only.",
+        description="Serve a local Customerly with generated contacts, on loopback only.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(
             [
@@ -81,52 +82,62 @@ def _parser() -> argparse.ArgumentParser:
             ]
         ),
     )
-    parser.add_argument("--port", type=int, default=8686, help="0 for any free port (default: 8686)")
-    parser.add_argument("--users", type=int, default=5000, help="seeded users (default: 5000)")
-    parser.add_argument("--leads", type=int, default=500, help="seeded leads (default: 500)")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same contacts")
-    parser.add_argument(
+    made.add_argument("--port", type=int, default=8686, help="0 for any free port (default: 8686)")
+    made.add_argument("--users", type=int, default=5000, help="number of generated users (default: 5000)")
+    made.add_argument("--leads", type=int, default=500, help="number of generated leads (default: 500)")
+    made.add_argument("--seed", type=int, default=1, help="the same seed generates the same contacts")
+    made.add_argument(
         "--token", default=DEFAULT_TOKEN, help=f"accepted access token (default: {DEFAULT_TOKEN})"
     )
-    parser.add_argument(
-        "--latency", type=float, default=0.0, metavar="SECONDS", help="wait before each answer"
+    made.add_argument(
+        "--latency", type=float, default=0.0, metavar="SECONDS", help="delay before each response"
     )
-    parser.add_argument(
-        "--max-per-page", type=int, default=100, help="larger pages are clamped (default: 100)"
+    made.add_argument(
+        "--max-per-page", type=int, default=100, help="clamp larger pages to this size (default: 100)"
     )
-    parser.add_argument(
-        "--churn-per-request", type=float, default=0.0, metavar="N", help="changes per request"
+    made.add_argument(
+        "--churn-per-request", type=float, default=0.0, metavar="N", help="random changes per request"
     )
-    parser.add_argument("--churn-per-second", type=float, default=0.0, metavar="N", help="changes per second")
-    parser.add_argument(
+    made.add_argument(
+        "--churn-per-second", type=float, default=0.0, metavar="N", help="random changes per second"
+    )
+    made.add_argument(
         "--fault",
         type=_fault,
         action="append",
         default=[],
         metavar="NAME=RATE",
-        help="may be repeated; see below",
+        help="play a fault at this rate; see below; may be repeated",
     )
-    parser.add_argument(
+    made.add_argument(
         "--choice",
         type=_choice,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what to do where the vendor's behaviour is not known; may be repeated; see below",
+        help="choose a behaviour that the vendor does not document; see below; may be repeated",
     )
-    parser.add_argument(
-        "--tie-group", type=int, default=0, metavar="N", help="this many share one last_update"
+    made.add_argument(
+        "--tie-group", type=int, default=0, metavar="N", help="this many contacts share one last_update"
     )
-    parser.add_argument(
-        "--shuffle-ties", action="store_true", help="equal last_update in a new order each time"
+    made.add_argument(
+        "--bulk-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="this share of contacts is in groups with the same last_update",
     )
-    return parser
+    made.add_argument(
+        "--shuffle-ties",
+        action="store_true",
+        help="list contacts with the same last_update in a new order each time",
+    )
+    return made
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve until SIGINT or SIGTERM."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -135,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         emulator = Emulator(**settings).start()
     except (OSError, ValueError) as problem:
-        parser.exit(1, f"The emulator cannot start: {problem}. Change --port or the option it names.\n")
+        parser().exit(1, f"The emulator cannot start: {problem}. Change --port or the option in question.\n")
     print(f"URL    {emulator.url}")
     print(f"Token  {emulator.token}")
     print(f"export AIRFLOW_CONN_CUSTOMERLY_DEFAULT={shlex.quote(emulator.airflow_connection)}")

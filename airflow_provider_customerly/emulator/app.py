@@ -24,13 +24,13 @@ NO_TOKEN = "You must provide a valid header Authorization: Bearer <TOKEN>"  # no
 
 
 def build_app(service: Service) -> ASGIApp:
-    """Return the application: the gate in front of all endpoints."""
+    """Return the application, with the gate in front of all endpoints."""
     routes = [
         *ContactsApi(service).routes(),
         *ProjectApi(service).routes(),
         *ControlApi(service).routes(),
     ]
-    # Paths count exactly as listed: whether the vendor redirects a missing slash is not known.
+    # Paths must match exactly, because it is unknown whether the vendor redirects a missing slash.
     return Gate(Router(routes, redirect_slashes=False, default=_not_found), service)
 
 
@@ -39,7 +39,7 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Gate:
-    """Counts requests, checks the token, and applies latency, churn and faults before an endpoint."""
+    """Count requests, check the token, and apply latency, churn and faults before an endpoint."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
@@ -95,7 +95,7 @@ class Gate:
 
 
 def _credential_problem(scope: Scope, token: str, choices: Choices) -> tuple[int, str] | None:
-    """Return status and message of the vendor's complaint about the credentials, or None."""
+    """Return the status and message for invalid credentials; None if they are valid."""
     headers = dict(scope["headers"])
     forms = [(b"authorization", b"Bearer ")]
     if choices.legacy_header:

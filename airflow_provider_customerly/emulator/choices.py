@@ -1,4 +1,4 @@
-"""What the emulator does where the vendor's behaviour is not known."""
+"""Choices for behaviour that the vendor does not document."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Choices:
-    """Every field is a guess with alternatives, so that a client can be tried against each of them.
+    """Each field is a guess with alternatives, so that a client can be tested against all of them.
 
     :param legacy_header: whether ``Authentication: AccessToken:`` is accepted.
-    :param token_status: HTTP status of the answer to an unknown token.
-    :param token_message: its message.
-    :param first_page: the number of the first page; where that is 1, page 0 is the first page too.
-    :param sort_kept: ``both`` directions, only ``asc``, or ``none``: then the list is in order of id.
-    :param past_end: a page behind the end of a list is ``empty``, the ``last`` page again, or an ``error``.
-    :param short_pages: contacts marked as spam are left out after a page has been cut, so that any page may
-        be short.
+    :param token_status: HTTP status for an unknown token.
+    :param token_message: error message for an unknown token.
+    :param first_page: number of the first page. If it is 1, page 0 is also the first page.
+    :param sort_kept: which sort directions work: ``both``, only ``asc``, or ``none`` (lists are in order of
+        id).
+    :param past_end: a page past the end of a list is ``empty``, the ``last`` page again, or an ``error``.
+    :param short_pages: contacts marked as spam are removed after paging, so that any page may be short.
     :param missing_status: HTTP status of ``User doesn't exist``. Only the message is known.
-    :param missing_message: what is said instead of it.
-    :param clock_skew: seconds by which the ``Date`` of answers is ahead.
+    :param missing_message: replaces that message.
+    :param clock_skew: seconds by which the ``Date`` header is ahead.
     :param last_update_zone: hours by which ``last_update`` is ahead of UTC in lists.
-    :param numbers_as_text: numbers in lists come as text.
-    :param empty_attributes: how lists write a contact without attributes, as JSON.
-    :param rate_limit_headers: answers have ``X-RateLimit-Limit`` and ``X-RateLimit-Remaining``.
-    :param reject_key: where an upsert's rejected rows are listed: one source saw ``not_added``, another
-        ``errors``.
-    :param reject_shape: how they are listed. ``objects`` have email, user_id and message; ``strings`` are the
-        bare email, or the message where there is none; ``messages`` are objects that name nobody;
-        ``by_email`` is one object of email to message.
-    :param attributes_key: the name of ``attributes`` in the answer for a single contact; some sources say
+    :param numbers_as_text: numbers in lists are text.
+    :param empty_attributes: JSON for the attributes of a contact that has none, in lists.
+    :param rate_limit_headers: responses have ``X-RateLimit-Limit`` and ``X-RateLimit-Remaining``.
+    :param reject_key: where an upsert lists rejected rows. One source saw ``not_added``, another ``errors``.
+    :param reject_shape: how they are listed. ``objects`` have email, user_id and message. ``strings`` are the
+        email, or the message if there is no email. ``messages`` are objects without email or user_id.
+        ``by_email`` is one object that maps emails to messages.
+    :param attributes_key: name of ``attributes`` in a look-up of a single contact; some sources have
         ``custom``.
-    :param max_batch: a longer batch is refused whole with 413; no maximum is documented.
-    :param tag_strangers: what tagging does with a contact that does not exist: ``pass_over`` tags the others,
-        ``refuse`` refuses the request whole, with ``missing_status`` and ``missing_message``.
-    :param refuse_emails: a batch that holds one of these is refused whole with 400, to exercise a client that
-        must find the row to blame.
-    :param crash_emails: the same with 500 and the vendor's envelope, on each try.
+    :param max_batch: a larger batch is refused as a whole with 413; no maximum is documented.
+    :param tag_strangers: how tagging treats a contact that does not exist: ``pass_over`` tags the others,
+        ``refuse`` refuses the whole request with ``missing_status`` and ``missing_message``.
+    :param refuse_emails: a batch with one of these is refused as a whole with 400, to test a client that must
+        find the row at fault.
+    :param crash_emails: the same with a 500 and the vendor's envelope, on each attempt.
+    :param reject_emails: rows with one of these are rejected; the others of their batch are stored.
     :param lose_emails: rows with one of these are neither stored, nor counted, nor listed as rejected.
     """
 
@@ -62,4 +62,5 @@ class Choices:
     tag_strangers: Literal["pass_over", "refuse"] = "pass_over"
     refuse_emails: frozenset[str] = frozenset()
     crash_emails: frozenset[str] = frozenset()
+    reject_emails: frozenset[str] = frozenset()
     lose_emails: frozenset[str] = frozenset()

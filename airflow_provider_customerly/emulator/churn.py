@@ -1,29 +1,26 @@
-"""Random changes, so that a list moves while somebody reads it."""
+"""Random changes, so that a list moves while it is read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-    from airflow_provider_customerly.emulator.store import Store
     from airflow_provider_customerly.emulator.table import Table
 
 WEIGHTS: Mapping[str, float] = {"update": 0.6, "create": 0.2, "delete": 0.2, "convert": 0.0}
 
 
-class Mutation(NamedTuple):
-    """One change of the store: ``kind`` is update, create, delete or convert (a lead that became a user)."""
-
-    kind: str
-    contact_type: str
-    contact_id: int
+class _Store(Protocol):
+    def upsert(self, contact_type: str, rows: Iterable[Any]) -> Any: ...
+    def delete(self, contact_type: str, contact_id: int) -> None: ...
+    def update(self, contact_type: str, contact_id: int, changes: Mapping[str, Any]) -> None: ...
 
 
 def apply(
-    store: Store,
+    store: _Store,
     tables: Mapping[str, Table],
     draw: random.Random,
     count: int,
@@ -32,20 +29,20 @@ def apply(
 ) -> None:
     """Apply ``count`` random changes.
 
-    :param weights: relative frequency of ``update``, ``create``, ``delete`` and ``convert``; a kind not named
+    :param weights: relative frequency of ``update``, ``create``, ``delete`` and ``convert``; a missing kind
         does not happen.
-    :param protect: ids that must stay as they are.
+    :param protect: ids that must not change.
     """
     chances = dict(WEIGHTS if weights is None else weights)
     unknown = set(chances) - set(WEIGHTS)
     if unknown:
-        raise ValueError(f"unknown kinds of change: {sorted(unknown)}; use {sorted(WEIGHTS)}")
+        raise ValueError(f"unknown kinds of change: {sorted(unknown)}. Use {sorted(WEIGHTS)}")
     for kind in draw.choices(list(chances), list(chances.values()), k=count):
         _change(store, tables, draw, kind, protect)
 
 
 def _change(
-    store: Store, tables: Mapping[str, Table], draw: random.Random, kind: str, protect: Collection[int]
+    store: _Store, tables: Mapping[str, Table], draw: random.Random, kind: str, protect: Collection[int]
 ) -> None:
     users, leads = len(tables["users"]), len(tables["leads"])
     contact_type = "leads" if kind == "convert" or draw.random() * (users + leads) >= users else "users"

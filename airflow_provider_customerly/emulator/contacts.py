@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_customerly.emulator.churn import Mutation
 from airflow_provider_customerly.emulator.lookup import Lookup
 from airflow_provider_customerly.emulator.seeded import CONTACT_TYPES, Seeded
 from airflow_provider_customerly.emulator.stamps import NEWEST_SEEDED, parse_stamp, seeded_stamps, stamp_text
@@ -17,11 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-class Contacts:
-    """The contacts themselves; :class:`Store` adds the rules of the API. Safe to call from any thread.
+class Mutation(NamedTuple):
+    """One change: ``kind`` is update, create, delete or convert (a lead that became a user)."""
 
-    :ivar journal: every change since the start, in order.
-    :ivar lock: hold it to do several things at once.
+    kind: str
+    contact_type: str
+    contact_id: int
+
+
+class Contacts:
+    """The contacts; :class:`Store` adds the rules of the API. All methods are thread-safe.
+
+    :ivar journal: all changes since the start, in order.
+    :ivar lock: hold it to make several changes atomically.
     """
 
     def __init__(
@@ -31,6 +38,7 @@ class Contacts:
         seed: int = 1,
         *,
         tie_group: int = 0,
+        bulk_share: float = 0.0,
         shuffle_ties: bool = False,
         until: int = NEWEST_SEEDED,
         clock: Callable[[], float] = time.time,
@@ -41,12 +49,12 @@ class Contacts:
         self.journal: list[Mutation] = []
         self.lock = threading.RLock()
         self._clock = clock
-        self._seeding = (users, leads, seed, tie_group, until)
+        self._seeding = (users, leads, seed, tie_group, bulk_share, until)
         self.reset()
 
     def reset(self) -> None:
-        """Put back the seeded contacts."""
-        users, leads, seed, tie_group, until = self._seeding
+        """Restore the seeded contacts."""
+        users, leads, seed, tie_group, bulk_share, until = self._seeding
         with self.lock:
             self._draw = random.Random(seed)
             self._seeded = Seeded(seed)
@@ -54,7 +62,11 @@ class Contacts:
             self._draw.shuffle(ids)
             chosen = {"users": ids[:users], "leads": ids[users:]}
             self._tables = {
-                kind: Table(kind, self._seeded, seeded_stamps(chosen[kind], self._draw, tie_group, until))
+                kind: Table(
+                    kind,
+                    self._seeded,
+                    seeded_stamps(chosen[kind], self._draw, tie_group, until, bulk_share),
+                )
                 for kind in CONTACT_TYPES
             }
             self._newest = until
@@ -63,7 +75,7 @@ class Contacts:
             self.journal.clear()
 
     def count(self, contact_type: str) -> int:
-        """Return how many contacts there are."""
+        """Return the number of contacts."""
         return len(self._tables[contact_type])
 
     def page(
@@ -76,9 +88,9 @@ class Contacts:
     ) -> bytes:
         """Return one page of the list as a JSON array.
 
-        :param page: from 0; the offset is ``page * per_page``, with the clamped ``per_page``.
+        :param page: from 0; the offset is ``page * per_page``, after ``per_page`` is clamped.
         :param sort: ``last_update``, ``name`` or ``crmhero_user_id``. Null names come first (a guess).
-        :raises ValueError: another ``sort``.
+        :raises ValueError: any other ``sort``.
         """
         size = min(per_page, self.max_per_page)
         start, stop, descending = page * size, (page + 1) * size, direction == "desc"
@@ -92,28 +104,28 @@ class Contacts:
             elif sort == "crmhero_user_id":
                 ids = sorted(table.stamps, reverse=descending)[start:stop]
             else:
-                raise ValueError(f"sort by {sort!r} is not served: use last_update, name or crmhero_user_id")
+                raise ValueError(f"cannot sort by {sort!r}. Use last_update, name or crmhero_user_id")
             return table.json(ids)
 
     def find(self, contact_type: str, *, email: str | None = None, user_id: str | None = None) -> int | None:
-        """Return the id of the contact with this email or this caller's own user id, or None."""
+        """Return the id of the contact with this email or ``user_id``, or None."""
         with self.lock:
             return self._lookup.find(self._tables[contact_type], email=email, user_id=user_id)
 
     def get(self, contact_type: str, contact_id: int) -> dict[str, Any] | None:
-        """Return a copy of one contact as the list gives it, or None."""
+        """Return a copy of one contact as in lists, or None."""
         with self.lock:
             table = self._tables[contact_type]
             return table.record(contact_id) if contact_id in table else None
 
     def truth(self, contact_type: str) -> dict[int, dict[str, Any]]:
-        """Return every contact by id, as the list would give it now."""
+        """Return all contacts by id, as in lists right now."""
         with self.lock:
             table = self._tables[contact_type]
             return {contact_id: table.record(contact_id) for contact_id in table.stamps}
 
     def versions(self, contact_type: str) -> dict[int, str]:
-        """Return every contact's place in time by id: the cheap form of :meth:`truth` for large stores."""
+        """Return the ``last_update`` of all contacts by id, which is cheaper than :meth:`truth`."""
         with self.lock:
             stamps = self._tables[contact_type].stamps
             return {contact_id: stamp_text(stamp) for contact_id, stamp in stamps.items()}
@@ -129,7 +141,7 @@ class Contacts:
             self._note("update", contact_type, contact_id)
 
     def delete(self, contact_type: str, contact_id: int) -> None:
-        """Delete a contact for good; everything behind it in the list moves up.
+        """Permanently delete a contact; everything after it in the list moves up.
 
         :raises KeyError: there is no such contact.
         """
@@ -138,11 +150,11 @@ class Contacts:
             self._note("delete", contact_type, contact_id)
 
     def insert_raw(self, contact_type: str, record: Mapping[str, Any], last_update: int | None = None) -> int:
-        """Plant a record verbatim, odd fields and all, replacing any contact with its id.
+        """Insert a record unchanged, odd fields included, replacing any contact with its id.
 
-        :param record: needs ``crmhero_user_id`` (a number or a numeric text); everything else is free.
-        :param last_update: epoch seconds that place it in the list. By default the record's own
-            ``last_update``, or now when that is absent or cannot be read.
+        :param record: needs ``crmhero_user_id`` (a number or numeric text); everything else is optional.
+        :param last_update: epoch seconds, which define its position in the list. By default the record's own
+            ``last_update``, or now if that is missing or invalid.
         :return: the id.
         """
         contact_id = int(record["crmhero_user_id"])
@@ -157,7 +169,7 @@ class Contacts:
         return contact_id
 
     def set_last_update(self, contact_type: str, contact_id: int, stamp: int) -> None:
-        """Move a contact to any place of the list: epoch seconds, which may go backwards."""
+        """Move a contact to any position in the list, by epoch seconds that may go backwards."""
         with self.lock:
             record = self._tables[contact_type].record(contact_id) | {"last_update": stamp_text(stamp)}
             self._put(contact_type, contact_id, record, stamp)
@@ -173,7 +185,7 @@ class Contacts:
     def _put(
         self, contact_type: str, contact_id: int, record: dict[str, Any], stamp: int | None = None
     ) -> None:
-        """Store a contact, new or changed, at ``stamp``, or as updated now."""
+        """Store a new or changed contact with a ``last_update`` of ``stamp``, or of now."""
         if stamp is None:
             stamp = self._now()
             record["last_update"] = stamp_text(stamp)

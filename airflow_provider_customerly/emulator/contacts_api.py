@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from airflow_provider_customerly.emulator.deviations import list_page
-from airflow_provider_customerly.emulator.rules import attribute_problem
+from airflow_provider_customerly.emulator.rules import Reject, attribute_problem
 from airflow_provider_customerly.emulator.service import (
     ProblemError,
     Service,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from airflow_provider_customerly.emulator.rules import Reject, Upserted
+    from airflow_provider_customerly.emulator.rules import Upserted
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -37,7 +37,7 @@ class ContactsApi:
         self._service = service
 
     def routes(self) -> list[Route]:
-        """Return the routes, the busiest first because they are tried in turn."""
+        """Return the routes, the busiest first because they are tried in order."""
         routes = [Route(f"/v1/{kind}/list", self._list(kind), methods=["GET"]) for kind in ("users", "leads")]
         for kind in ("users", "leads"):
             routes += [
@@ -55,7 +55,7 @@ class ContactsApi:
         prefix = b'{"data":{"%b":' % kind.encode()
 
         async def list_contacts(request: Request) -> Response:
-            """Serve a page. Without ``sort`` the order is by ``last_update`` ascending: a guess."""
+            """Serve a page, by default in ascending order of ``last_update`` (a guess)."""
             query = request.query_params
             page = max(0, integer(query.get("page"), 0))
             per_page = max(1, integer(query.get("per_page"), DEFAULT_PER_PAGE))
@@ -83,7 +83,12 @@ class ContactsApi:
             if _any_of(choices.crash_emails, rows):
                 raise ProblemError(500, "Internal server error")
             rows = [row for row in rows if not _any_of(choices.lose_emails, [row])]
-            outcome = self._service.store.upsert(kind, rows)
+            rejected = [row for row in rows if _any_of(choices.reject_emails, [row])]
+            outcome = self._service.store.upsert(kind, [row for row in rows if row not in rejected])
+            outcome.rejects += [
+                Reject(number, row.get("email"), row.get("user_id"), "contact is not accepted")
+                for number, row in enumerate(rejected)
+            ]
             self._service.stats.contacts(outcome.accepted, len(outcome.rejects))
             return answer({"inserted": outcome.accepted, choices.reject_key: self._rejects(outcome)})
 
@@ -130,7 +135,7 @@ class ContactsApi:
 
     def _delete(self, kind: str) -> Endpoint:
         async def delete(request: Request) -> Response:
-            """Delete a contact. The shape of the answer is a guess."""
+            """Delete a contact. The shape of the response is a guess."""
             with self._service.store.lock:
                 self._service.store.delete(kind, self._find(kind, request))
             return answer({"deleted": True})
@@ -138,9 +143,9 @@ class ContactsApi:
         return delete
 
     def _by_path(self, request: Request) -> int:
-        """Return the user that a path names.
+        """Return the user in a path.
 
-        Which id it takes is not known: the caller's own ``user_id`` is tried first, then ``crmhero_user_id``.
+        It is not known which id the API takes, so ``user_id`` is tried first, then ``crmhero_user_id``.
         """
         store, text = self._service.store, request.path_params["user_id"]
         contact_id = store.find("users", user_id=text)

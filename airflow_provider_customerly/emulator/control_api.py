@@ -1,4 +1,4 @@
-"""Endpoints that the vendor does not have: they look into the emulator and change it. They need no token."""
+"""Endpoints to inspect and control the emulator. The vendor does not have them, and they need no token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ControlApi:
-    """Counts, resets, faults and churn at run time."""
+    """Statistics, reset, faults and churn at run time."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -37,7 +37,7 @@ class ControlApi:
         )  # fmt: skip
 
     async def _reset(self, request: Request) -> Response:
-        """Clear counts and faults; with ``{"data": true}`` put back the seeded contacts too."""
+        """Clear counts and faults; ``{"data": true}`` also restores the seeded contacts."""
         body = await json_body(request) if await request.body() else {}
         self._service.stats.reset()
         self._service.faults.clear()
@@ -46,10 +46,10 @@ class ControlApi:
         return answer({"reset": True})
 
     async def _faults(self, request: Request) -> Response:
-        """Change what goes wrong.
+        """Set the faults.
 
-        ``rates`` replaces all rates; ``plan`` queues faults for the next requests, null for a good answer;
-        ``latency`` is in seconds.
+        ``rates`` replaces all rates. ``plan`` queues faults for the next requests, with null for a normal
+        response. ``latency`` is in seconds.
         """
         body, service = await json_body(request), self._service
         try:
@@ -63,7 +63,7 @@ class ControlApi:
         return answer({"rates": service.faults.rates, "latency": service.latency})
 
     async def _churn(self, request: Request) -> Response:
-        """Apply ``count`` changes now; ``per_request`` and ``per_second`` go on changing by themselves."""
+        """Apply ``count`` changes now; ``per_request`` and ``per_second`` set the rates of later ones."""
         body, churn = await json_body(request), self._service.churn
         try:
             churn.per_request = float(body.get("per_request", churn.per_request))

@@ -1,4 +1,4 @@
-"""Lists served as the vendor might serve them, where that is not known: what ``Choices`` says of lists."""
+"""Serve lists as ``Choices`` says, where the vendor's behaviour is not known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def list_page(
 ) -> bytes:
     """Return one page of a list as a JSON array.
 
-    :param page: as the client counts.
+    :param page: page number as the client counts.
     """
     page = max(0, page - choices.first_page)
     if choices.sort_kept == "none":

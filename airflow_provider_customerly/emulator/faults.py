@@ -1,4 +1,4 @@
-"""Things that go wrong between a client and an API, on demand."""
+"""Faults between a client and an API, on demand."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ FAULTS: dict[str, str] = {
     "500": "500 with the vendor's error envelope",
     "502": "502 with a proxy's HTML",
     "503": "503 with a proxy's HTML",
-    "down": "503 as above; meant for a rate of 1, an outage",
-    "reset": "the connection is reset without an answer and nothing is applied",
-    "reset_after": "writes only: applied, then the connection is reset without an answer",
-    "cut": "the connection closes in the middle of the body",
+    "503-json": "503 with the vendor's error envelope",
+    "down": "503 as above; use a rate of 1 for an outage",
+    "reset": "reset the connection without a response; nothing is applied",
+    "reset_after": "writes only: apply the request, then reset the connection without a response",
+    "cut": "close the connection in the middle of the body",
     "html": "200 with a proxy's HTML",
     "error200": "200 with a top-level error",
     "empty": "lists only: 200 with an empty list",
-    "drip": "the body arrives a little at a time",
+    "drip": "send the body slowly, in small pieces",
+    "drip-headers": "send the headers slowly, in small pieces, forever",
+    "bomb": "send 64 KiB that decompress to 64 MiB",
 }
 _LIST_PATHS = ("/v1/users/list", "/v1/leads/list")
 
 
 class Faults:
-    """Decides which request meets which fault.
+    """Decide which requests get which faults.
 
-    :param rates: fault name to probability per request; together at most 1.
-    :param seed: draws are repeatable when requests come one at a time.
-    :param retry_after: seconds that the 429 answers ask a client to wait.
-    :param drip_seconds: how long a dripping body takes.
+    :param rates: probability of each fault per request; at most 1 in total.
+    :param seed: makes faults repeatable if requests are sequential.
+    :param retry_after: seconds in the ``Retry-After`` header of a 429.
+    :param drip_seconds: duration of a dripping body.
     """
 
     def __init__(
@@ -62,14 +65,16 @@ class Faults:
         """
         _check_names(rates)
         if any(rate < 0 for rate in rates.values()) or sum(rates.values()) > 1 + 1e-9:
-            raise ValueError("fault rates are probabilities per request: each at least 0, together at most 1")
+            raise ValueError(
+                "fault rates are probabilities per request. Set each to at least 0, and to at most 1 in total"
+            )
         with self._lock:
             self.rates = dict(rates)
 
     def plan(self, faults: Iterable[str | None]) -> None:
-        """Queue faults for the next requests, one each, before any rate is looked at; None is a good answer.
+        """Queue faults for the next requests, one each, before rates apply; None is a normal response.
 
-        A fault that does not apply to a request (``empty`` to a write) waits for the first that it fits.
+        A fault that does not apply to a request (``empty`` to a write) waits for the first one that it fits.
         """
         queued = list(faults)
         _check_names(fault for fault in queued if fault is not None)
@@ -77,14 +82,14 @@ class Faults:
             self._planned.extend(queued)
 
     def clear(self) -> None:
-        """Stop all faults and forget the counts."""
+        """Stop all faults and reset the counts."""
         with self._lock:
             self.rates = {}
             self._planned.clear()
             self.injected.clear()
 
     def next(self, method: str, path: str) -> str | None:
-        """Return the fault that this request meets, or None."""
+        """Return the fault for this request, or None."""
         with self._lock:
             if self._planned:
                 planned = self._planned[0]
@@ -110,7 +115,7 @@ class Faults:
 def _check_names(names: Iterable[str]) -> None:
     unknown = sorted(set(names) - set(FAULTS))
     if unknown:
-        raise ValueError(f"unknown faults {unknown}: use {', '.join(FAULTS)}")
+        raise ValueError(f"unknown faults {unknown}. Use {', '.join(FAULTS)}")
 
 
 def _applies(fault: str | None, method: str, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Finding a contact by the ids that callers know."""
+"""Find contacts by email or ``user_id``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Lookup:
     """Emails and user ids of changed and created contacts; those of seeded contacts are computed.
 
-    That the case of an email does not matter is a guess.
+    Ignoring the case of emails is a guess.
     """
 
     def __init__(self, seeded: Seeded) -> None:
@@ -21,7 +21,7 @@ class Lookup:
         self._user_ids: dict[str, int] = {}
 
     def find(self, table: Table, *, email: str | None = None, user_id: str | None = None) -> int | None:
-        """Return the id of the contact in this table, or None. The email is used when both are given."""
+        """Return the id of the contact in this table, or None. Email takes precedence over ``user_id``."""
         if email is not None:
             field, wanted = "email", email.lower()
             known = self._emails.get(wanted)
@@ -37,12 +37,12 @@ class Lookup:
         return candidate if table.record(candidate).get(field) == wanted else None
 
     def add(self, contact_id: int, record: dict[str, Any]) -> None:
-        """Know a contact that was created or changed."""
+        """Add a contact that was created or changed."""
         for known, key in self._keys(record):
             known[key] = contact_id
 
     def drop(self, contact_id: int, record: dict[str, Any]) -> None:
-        """Forget a contact that is about to change or go."""
+        """Remove a contact that is about to be changed or deleted."""
         for known, key in self._keys(record):
             if known.get(key) == contact_id:
                 del known[key]

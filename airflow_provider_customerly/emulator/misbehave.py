@@ -1,12 +1,14 @@
-"""How each fault is played to the client."""
+"""Play faults to the client."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import struct
 import time
 from email.utils import formatdate
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -31,7 +33,7 @@ def _proxy(status: int, title: str) -> Response:
 
 
 def _answer(fault: str, faults: Faults, path: str) -> Response | None:
-    """Return the answer of a fault that is an answer, or None for one that breaks the connection."""
+    """Return the response of a fault, or None if the fault breaks the connection instead."""
     if fault.startswith("429"):
         response = _error(429, "Too many requests")
         if fault == "429":
@@ -43,22 +45,34 @@ def _answer(fault: str, faults: Faults, path: str) -> Response | None:
         "400": lambda: _error(400, "Bad request"),
         "500": lambda: _error(500, "Internal server error"),
         "502": lambda: _proxy(502, "502 Bad Gateway"),
+        "503-json": lambda: _error(503, "Service Unavailable"),
         "503": lambda: _proxy(503, "503 Service Temporarily Unavailable"),
         "down": lambda: _proxy(503, "503 Service Temporarily Unavailable"),
         "html": lambda: _proxy(200, "Checking your browser"),
         "error200": lambda: _error(200, "Something went wrong"),
         "empty": lambda: JSONResponse({"data": {"users" if "/users/" in path else "leads": []}}),
+        "bomb": lambda: Response(
+            _bomb(), media_type="application/json", headers={"Content-Encoding": "gzip"}
+        ),
     }.get(fault, lambda: None)()
 
 
+@cache
+def _bomb() -> bytes:
+    return gzip.compress(b" " * (64 << 20))
+
+
 async def play(fault: str, faults: Faults, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request with a fault."""
+    """Respond to a request with a fault."""
     response = _answer(fault, faults, scope["path"])
     if response is not None:
         await response(scope, receive, send)
         return
     if fault == "reset":
         await _reset(scope, receive)
+        return
+    if fault == "drip-headers":
+        await _drip_headers(scope, receive, faults.drip_seconds / _DRIPS)
         return
     start, body = await _capture(app, scope, receive)
     if fault == "reset_after":
@@ -79,7 +93,7 @@ async def play(fault: str, faults: Faults, app: ASGIApp, scope: Scope, receive: 
 
 
 async def _capture(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Any, bytes]:
-    """Run the application and keep its answer."""
+    """Run the application and return its response."""
     messages: list[Any] = []
 
     async def keep(message: Any) -> None:
@@ -99,12 +113,21 @@ async def _reset(scope: Scope, receive: Receive) -> None:
     await _gone(receive)
 
 
+async def _drip_headers(scope: Scope, receive: Receive, pause: float) -> None:
+    transport = scope["state"]["transport"]
+    transport.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not transport.is_closing():
+        transport.write(b".")
+        await asyncio.sleep(pause)
+    await _gone(receive)
+
+
 async def _close(scope: Scope, receive: Receive) -> None:
     scope["state"]["transport"].close()
     await _gone(receive)
 
 
 async def _gone(receive: Receive) -> None:
-    """Wait until the server has noticed, or it would try to finish the answer."""
+    """Wait until the server notices, because it would otherwise try to finish the response."""
     while (await receive())["type"] != "http.disconnect":
         pass

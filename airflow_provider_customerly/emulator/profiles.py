@@ -1,4 +1,4 @@
-"""Pools of realistic values from which the emulator's seeded contacts are put together."""
+"""Pools of realistic values for seeded contacts."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def profile(draw: random.Random, contact_type: str) -> dict[str, Any]:
 
 
 def attributes(draw: random.Random) -> dict[str, Any]:
-    """Return a project's own properties: few or many keys, and one key with values of mixed type."""
+    """Return custom attributes: few or many keys, and one key with values of mixed types."""
     if draw.random() < 0.15:
         return {}
     choices: dict[str, Any] = {
@@ -129,7 +129,7 @@ def attributes(draw: random.Random) -> dict[str, Any]:
 
 
 def fragment(fields: dict[str, Any]) -> bytes:
-    """Return the fields as the inside of a JSON object, escaped the way PHP's ``json_encode`` does."""
+    """Return the fields as the inside of a JSON object, escaped like PHP's ``json_encode``."""
     return json_bytes(fields)[1:-1]
 
 

@@ -1,4 +1,4 @@
-"""The endpoints of tags, companies, teammates and the help centre. The answers to writes are guesses."""
+"""The endpoints of tags, companies, teammates and the help centre. Responses to writes are guesses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ProjectApi:
         return answer(self._service.store.tag_names())
 
     async def _tag(self, request: Request) -> Response:
-        """Tag or untag; nothing is done unless the request is good as a whole."""
+        """Tag or untag contacts, or do nothing if any part of the request is invalid."""
         body = await json_body(request)
         tag = body.get("tag")
         if not isinstance(tag, str) or not tag:
@@ -61,7 +61,7 @@ class ProjectApi:
         return answer({"deleted": True})
 
     async def _add_to_company(self, request: Request) -> Response:
-        """Link a user. ``company_attributes`` may be the documented array of objects, or one object."""
+        """Link a user to a company. ``company_attributes`` may be an array of objects or one object."""
         body = await json_body(request)
         contact_id = self._who("users", body)
         if contact_id is None:

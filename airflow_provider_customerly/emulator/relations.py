@@ -1,4 +1,4 @@
-"""What hangs on a contact (tags, companies) and on a project (teammates, articles)."""
+"""Tags and companies of contacts, and teammates and articles of a project."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLLECTIONS = tuple(
     {"knowledge_base_collection_id": 300 + number, "title": title, "description": None}
     for number, title in enumerate(("Getting started", "Billing & plans", "API", "Öffnungszeiten"))
 )
-# The field names of collections and articles are guesses: no source shows an answer.
+# The field names of collections and articles are guesses: no source shows a response.
 ARTICLES = tuple(
     {
         "knowledge_base_article_id": 7000 + number,
@@ -44,11 +44,11 @@ class Relations:
         self._links: dict[int, list[str]] = {}
 
     def tag_names(self) -> list[str]:
-        """Return every tag of the project."""
+        """Return all tags of the project."""
         return sorted(self._names)
 
     def tags(self, contact_id: int, *, seeded: bool) -> list[str]:
-        """Return a contact's tags. ``seeded`` tells that the id is one of the seeded contacts."""
+        """Return a contact's tags. ``seeded`` is True for the id of a seeded contact."""
         own = self._tags.get(contact_id)
         if own is not None:
             return list(own)
@@ -60,7 +60,7 @@ class Relations:
         self._names.update(tags)
 
     def delete_tag(self, tag: str) -> bool:
-        """Remove a tag from the project and every contact; False when there is none."""
+        """Remove a tag from the project and all contacts; return False if it does not exist."""
         if tag not in self._names:
             return False
         self._names.discard(tag)
@@ -71,7 +71,7 @@ class Relations:
         return True
 
     def company(self, company_id: str, name: str | None, attributes: Any) -> dict[str, Any]:
-        """Create or merge a company."""
+        """Create or update a company."""
         company = self.companies.setdefault(
             company_id, {"company_id": company_id, "company_name": None, "attributes": []}
         )
@@ -81,7 +81,7 @@ class Relations:
         return dict(company)
 
     def link(self, contact_id: int, company_id: str) -> None:
-        """Put a contact into a company."""
+        """Add a contact to a company."""
         links = self._links.setdefault(contact_id, [])
         if company_id not in links:
             links.append(company_id)
@@ -91,6 +91,6 @@ class Relations:
         return [dict(self.companies[company_id]) for company_id in self._links.get(contact_id, ())]
 
     def forget(self, contact_id: int) -> None:
-        """Drop what hangs on a deleted contact."""
+        """Remove the tags and companies of a deleted contact."""
         self._tags.pop(contact_id, None)
         self._links.pop(contact_id, None)

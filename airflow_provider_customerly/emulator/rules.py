@@ -1,4 +1,4 @@
-"""What the API accepts when a contact is written."""
+"""The API's rules for writing contacts."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Reject:
 
 @dataclass
 class Upserted:
-    """The outcome of one batch. ``accepted`` counts updates too, as the vendor's ``inserted`` does."""
+    """The outcome of one batch. ``accepted`` includes updates, like the vendor's ``inserted``."""
 
     accepted: int = 0
     rejects: list[Reject] = field(default_factory=list)
 
 
 def attribute_problem(attributes: Any) -> str | None:
-    """Return why these attributes are refused, or None.
+    """Return why attributes are refused, or None.
 
-    The limits are documented by the vendor; that a breach rejects the row, and the wording, are guesses.
+    The vendor documents the limits. That a violation rejects the row is a guess, and so is the wording.
     """
     if attributes in (None, []):
         return None
@@ -58,7 +58,7 @@ def attribute_problem(attributes: Any) -> str | None:
 
 
 def contact_problem(row: Any) -> str | None:
-    """Return why a row of a batch is refused whatever else is stored, or None."""
+    """Return why a row is refused regardless of what is stored, or None."""
     if not isinstance(row, dict):
         return "contact must be an object"
     email = row.get("email")
@@ -77,8 +77,8 @@ def contact_problem(row: Any) -> str | None:
 def merge_attributes(record: dict[str, Any], sent: Any) -> None:
     """Merge sent attributes into a record.
 
-    Keys not sent are left alone (inferred). ``null`` and ``""`` are stored as sent, and a name that belongs
-    to the vendor is dropped in silence: both are guesses.
+    Missing keys do not change (inferred). ``null`` and ``""`` are stored as sent, and the vendor's own names
+    are silently dropped (guesses).
     """
     stored = record.get("attributes")
     merged = dict(stored) if isinstance(stored, dict) else {}
@@ -87,7 +87,7 @@ def merge_attributes(record: dict[str, Any], sent: Any) -> None:
 
 
 def merge_contact(record: dict[str, Any], row: dict[str, Any], contact_type: str) -> None:
-    """Merge an accepted row into a record. Top-level keys that are not documented are ignored (a guess)."""
+    """Merge an accepted row into a record. Undocumented top-level keys are ignored (a guess)."""
     if row.get("name") is not None:
         record["name"] = row["name"]
     if contact_type == "users" and row.get("user_id") is not None:

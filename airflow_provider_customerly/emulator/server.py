@@ -1,4 +1,4 @@
-"""The emulator as a running server."""
+"""The emulator's server."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _CHURN_EVERY_SECONDS = 0.02
 
 
 class Emulator:
-    """A Customerly on a loopback port, in a thread of this process.
+    """A local Customerly on a loopback port, in a thread of this process.
 
     Use it as a context manager, or call :meth:`start` and :meth:`stop`.
 
-    :param users: seeded users; ``leads``, ``seed``, ``tie_group``, ``shuffle_ties``, ``max_per_page`` and
-        ``clock`` are those of :class:`Store`.
-    :param token: the access token that is accepted.
-    :param latency: seconds before each request is looked at.
-    :param faults: fault name to probability per request, as in ``emulator.faults.FAULTS``.
+    :param users: number of seeded users. ``leads``, ``seed``, ``tie_group``, ``bulk_share``,
+        ``shuffle_ties``, ``max_per_page`` and ``clock`` are those of :class:`Store`.
+    :param token: the accepted access token.
+    :param latency: seconds of delay before each request.
+    :param faults: probability per request of each fault in ``emulator.faults.FAULTS``.
     :param churn_per_request: random changes before each request; a fraction is a probability.
     :param churn_per_second: random changes per second.
     :param churn_weights: relative frequency of ``update``, ``create``, ``delete`` and ``convert``.
-    :param choices: what to do where the vendor's behaviour is not known.
-    :param store: serve this store instead of a new one; then the parameters of :class:`Store` do nothing.
+    :param choices: choices for behaviour that the vendor does not document.
+    :param store: serve this store instead of a new one; the parameters of :class:`Store` are then ignored.
     :param port: 0 for any free port.
-    :param http: ``h11`` or ``httptools``; ``auto`` takes httptools where it is installed.
+    :param http: ``h11`` or ``httptools``; ``auto`` uses httptools if it is installed.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Emulator:
         churn_per_second: float = 0.0,
         churn_weights: Mapping[str, float] | None = None,
         tie_group: int = 0,
+        bulk_share: float = 0.0,
         shuffle_ties: bool = False,
         max_per_page: int = 100,
         clock: Callable[[], float] = time.time,
@@ -69,7 +70,7 @@ class Emulator:
         http: Literal["auto", "h11", "httptools"] = "auto",
     ) -> None:
         self.store = store or Store(
-            users, leads, seed, tie_group=tie_group, shuffle_ties=shuffle_ties,
+            users, leads, seed, tie_group=tie_group, bulk_share=bulk_share, shuffle_ties=shuffle_ties,
             max_per_page=max_per_page, clock=clock,
         )  # fmt: skip
         self.service = Service(
@@ -93,12 +94,12 @@ class Emulator:
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong; it may be changed while the server runs."""
+        """The faults. They may be changed while the server runs."""
         return self.service.faults
 
     @property
     def churn(self) -> Churn:
-        """How contacts change by themselves; its fields may be set while the server runs."""
+        """The random changes. They may be changed while the server runs."""
         return self.service.churn
 
     @property
@@ -108,7 +109,7 @@ class Emulator:
 
     @property
     def origin(self) -> str:
-        """The address without the API's path: ``http://127.0.0.1:<port>``."""
+        """The URL without the API's path: ``http://127.0.0.1:<port>``."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
@@ -122,11 +123,11 @@ class Emulator:
         return json.dumps({"conn_type": "customerly", "password": self.token, "host": self.url})
 
     def stats(self) -> dict[str, Any]:
-        """Return what was asked so far, and the faults that were played."""
+        """Return counts of the requests and faults so far."""
         return {**self.service.stats.to_dict(), "faults": dict(self.faults.injected)}
 
     def start(self) -> Emulator:
-        """Listen, and return when requests are served.
+        """Start the server, and return when it is ready.
 
         :raises OSError: the port is taken.
         :raises RuntimeError: the server did not start.
@@ -168,7 +169,7 @@ class Emulator:
         return self
 
     def stop(self) -> None:
-        """Stop serving and free the port; a second call does nothing."""
+        """Stop the server and free the port; a second call does nothing."""
         if not self._threads:
             return
         self._stopping.set()
@@ -207,7 +208,7 @@ class _Server(uvicorn.Server):
 
 
 def _protocol(http: str) -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol class, made to show the application the transport that it may break."""
+    """Return uvicorn's protocol class, extended to pass the transport to the application."""
     base = _protocol_base(http)
 
     class BreakableProtocol(base):  # type: ignore[misc, valid-type]

@@ -1,4 +1,4 @@
-"""What the endpoints share, and how they answer."""
+"""State that the endpoints share, and helpers for requests and responses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Churn:
-    """How the contacts change by themselves.
+    """Random changes of the contacts.
 
     :param per_request: changes before each request; a fraction is a probability.
     :param per_second: changes per second.
@@ -39,7 +39,7 @@ class Churn:
 
 @dataclass
 class Service:
-    """One emulated project and how it behaves; everything may be changed while it runs."""
+    """An emulated project and its behaviour. All fields may be changed while it runs."""
 
     store: Store
     token: str
@@ -51,7 +51,7 @@ class Service:
     draw: random.Random = field(default_factory=lambda: random.Random(1))
 
     def churn_once(self) -> None:
-        """Apply the changes that fall before one request."""
+        """Apply the random changes before one request."""
         wanted = self.churn.per_request
         if wanted:
             count = int(wanted) + (self.draw.random() < wanted % 1)
@@ -59,9 +59,9 @@ class Service:
 
 
 class ProblemError(Exception):
-    """A request that is answered with an error.
+    """An error response.
 
-    Only the two credential messages and ``User doesn't exist`` are the vendor's; the other statuses and
+    Only the two credential messages and ``User doesn't exist`` are the vendor's. The other statuses and
     messages are guesses.
     """
 
@@ -77,7 +77,7 @@ def answer(data: Any) -> Response:
 
 
 def raw_answer(body: bytes, status: int = 200) -> Response:
-    """Return JSON that is already text."""
+    """Return a response with JSON text."""
     return Response(body, status, media_type="application/json")
 
 
@@ -87,9 +87,9 @@ def error(status: int, message: str) -> Response:
 
 
 async def json_body(request: Request) -> dict[str, Any]:
-    """Return the request's JSON object.
+    """Return the JSON object in the request's body.
 
-    :raises ProblemError: it is not one.
+    :raises ProblemError: the body is not a JSON object.
     """
     try:
         body = msgspec.json.decode(await request.body())
@@ -101,7 +101,7 @@ async def json_body(request: Request) -> dict[str, Any]:
 
 
 def integer(text: str | None, default: int) -> int:
-    """Return a query parameter as a number, or the default where it is absent or none, as PHP would."""
+    """Return a query parameter as a number, or the default if it is missing or invalid, like PHP."""
     try:
         return int(text) if text else default
     except ValueError:

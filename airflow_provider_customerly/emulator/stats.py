@@ -1,4 +1,4 @@
-"""What the emulator was asked."""
+"""Statistics on requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Stats:
         self.reset()
 
     def reset(self) -> None:
-        """Set every count to zero, except the requests under way."""
+        """Reset all counts, except that of requests in flight."""
         with self._lock:
             self._in_flight: int = getattr(self, "_in_flight", 0)
             self._peak = self._in_flight
@@ -28,7 +28,7 @@ class Stats:
             self._rejected = 0
 
     def begin(self, method: str, path: str) -> None:
-        """Count a request that arrived."""
+        """Count the start of a request."""
         path = path.removeprefix("/v1")
         for prefix in _WITH_ID:
             if path.startswith(prefix):
@@ -39,7 +39,7 @@ class Stats:
             self._peak = max(self._peak, self._in_flight)
 
     def end(self, status: int | None) -> None:
-        """Count how a request ended; None is a connection that was reset."""
+        """Count the end of a request; None means that the connection was reset."""
         with self._lock:
             self._in_flight -= 1
             self._statuses["reset" if status is None else str(status)] += 1

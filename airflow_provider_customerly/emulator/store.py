@@ -1,11 +1,11 @@
-"""The project that the emulator serves: no HTTP, only what the API does with contacts, tags and companies."""
+"""The emulated project: what the API does with contacts, tags and companies, without HTTP."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_customerly.emulator import churn, rules
-from airflow_provider_customerly.emulator.contacts import Contacts
+from airflow_provider_customerly.emulator.contacts import Contacts, Mutation
 from airflow_provider_customerly.emulator.relations import Relations
 from airflow_provider_customerly.emulator.seeded import new_record
 
@@ -14,29 +14,31 @@ if TYPE_CHECKING:
 
 
 class Store(Contacts):
-    """A Customerly project in memory. Every method may be called from any thread.
+    """A Customerly project in memory. All methods are thread-safe.
 
-    :param users: seeded users. A million is feasible: seeded contacts are computed when they are read.
-    :param leads: seeded leads. Users and leads share the id space.
-    :param seed: the same seed and sizes give the same contacts.
+    :param users: number of seeded users. A million is feasible, because they are computed when read.
+    :param leads: number of seeded leads. Users and leads share one range of ids.
+    :param seed: the same seed and sizes generate the same contacts.
     :param tie_group: this many users, and this many leads, share one ``last_update``, as after a bulk import.
-        The other stamps are unique or shared by a few.
-    :param shuffle_ties: draw the order among equal stamps anew at each page, since the vendor defines none.
-        Otherwise the id decides.
-    :param until: epoch seconds of the newest seeded ``last_update``; the oldest is about three years before.
-    :param clock: epoch seconds now. Changes are stamped with it, but never below the newest stamp so far.
-    :param max_per_page: a larger page is clamped to this size, and so is its offset. This is a guess: the
-        vendor documents no limit.
+        Other timestamps are unique or shared by a few.
+    :param bulk_share: about this share of each is in groups of 2 to 1,500 that share a ``last_update``.
+    :param shuffle_ties: order contacts with the same timestamp randomly on each page, because the vendor
+        defines no order. Otherwise they are in order of id.
+    :param until: epoch seconds of the newest seeded ``last_update``; the oldest is about three years older.
+    :param clock: returns epoch seconds. Changes get this timestamp, or the newest one so far if that is
+        later.
+    :param max_per_page: larger pages are clamped to this size, and their offsets accordingly. This is a
+        guess: the vendor documents no limit.
     """
 
     def reset(self) -> None:
-        """Put back the seeded contacts, tags and companies."""
+        """Restore the seeded contacts, tags and companies."""
         with self.lock:
             super().reset()
             self._relations = Relations(self._seeded)
 
     def details(self, contact_type: str, contact_id: int) -> dict[str, Any] | None:
-        """Return a contact with what only the single-contact answer carries, or None."""
+        """Return a contact with the fields that only a look-up returns, or None."""
         with self.lock:
             record = self.get(contact_type, contact_id)
             if record is not None:
@@ -46,10 +48,10 @@ class Store(Contacts):
             return record
 
     def upsert(self, contact_type: str, rows: Iterable[Any]) -> rules.Upserted:
-        """Create or update a batch by email; rows that break a rule are rejected, the others stored.
+        """Create or update a batch by email; invalid rows are rejected, the others stored.
 
-        A lead whose email is posted as a user becomes one and keeps its id (inferred). A user whose email is
-        posted as a lead stays a user, and a ``user_id`` that another email holds rejects the row (guesses).
+        A lead whose email is posted as a user becomes a user and keeps its id (inferred). A user whose email
+        is posted as a lead stays a user, and a ``user_id`` that another email has rejects the row (guesses).
         """
         outcome = rules.Upserted()
         with self.lock:
@@ -82,7 +84,7 @@ class Store(Contacts):
         self.update("users", contact_id, {"unsubscribe": 1})
 
     def delete(self, contact_type: str, contact_id: int) -> None:
-        """Delete a contact and what hangs on it; everything behind it in the list moves up.
+        """Delete a contact with its tags and companies; everything after it in the list moves up.
 
         :raises KeyError: there is no such contact.
         """
@@ -92,19 +94,19 @@ class Store(Contacts):
 
     def churn(
         self, count: int, weights: Mapping[str, float] | None = None, protect: Collection[int] = ()
-    ) -> list[churn.Mutation]:
-        """Apply ``count`` random changes, seeded, and return them.
+    ) -> list[Mutation]:
+        """Apply ``count`` random changes, which depend on the seed, and return them.
 
         :param weights: relative frequency of ``update``, ``create``, ``delete`` and ``convert`` (a lead
-            becomes a user); a kind not named does not happen.
-        :param protect: ids that must stay as they are.
+            becomes a user); a missing kind does not happen.
+        :param protect: ids that must not change.
         """
         with self.lock:
             done = len(self.journal)
             churn.apply(self, self._tables, self._draw, count, weights, protect)
             return self.journal[done:]
 
-    # Whether tags and companies touch last_update is not known; here they do not.
+    # It is not known whether tags and companies change last_update. Here they do not.
 
     def tag_names(self) -> list[str]:
         """Return the project's tags."""
@@ -122,20 +124,20 @@ class Store(Contacts):
             self._relations.set_tags(contact_id, list(dict.fromkeys([*self.tags_of(contact_id), *tags])))
 
     def untag(self, contact_id: int, tags: Iterable[str]) -> None:
-        """Take tags off a contact."""
+        """Remove tags from a contact."""
         with self.lock:
             gone = set(tags)
             self._relations.set_tags(contact_id, [tag for tag in self.tags_of(contact_id) if tag not in gone])
 
     def delete_tag(self, tag: str) -> bool:
-        """Remove a tag everywhere; False when there is none."""
+        """Remove a tag from everything; return False if it does not exist."""
         with self.lock:
             return self._relations.delete_tag(tag)
 
     def company(
         self, company_id: str, name: str | None, attributes: Any, contact_id: int | None = None
     ) -> dict[str, Any]:
-        """Create or merge a company and, if a contact is given, put that contact into it."""
+        """Create or update a company and optionally add a contact to it."""
         with self.lock:
             company = self._relations.company(company_id, name, attributes)
             if contact_id is not None:

@@ -20,9 +20,9 @@ _KEPT_JSON = 50_000  # about 75 MB
 
 
 class Table:
-    """Users or leads: an order, and the records that differ from the seeded ones.
+    """Users or leads: their order, and the records that differ from the seeded ones.
 
-    The order is one sorted list of ``stamp << 64 | id``: a page is a slice, a change is two bisections.
+    The order is one sorted list of ``stamp << 64 | id``. A page is a slice, and a change is two bisections.
 
     :param stamps: epoch seconds of each contact's ``last_update``.
     """
@@ -43,9 +43,9 @@ class Table:
         return contact_id in self.stamps
 
     def ids(self, start: int, stop: int, *, descending: bool, shuffle: random.Random | None) -> list[int]:
-        """Return the ids at positions ``start`` to ``stop`` of the order by ``last_update``.
+        """Return the ids at positions ``start`` to ``stop``, in order of ``last_update``.
 
-        :param shuffle: draws the order among equal stamps anew; the id decides when None.
+        :param shuffle: randomizes the order of equal timestamps; None for order of id.
         """
         count = len(self._order)
         low, high = (max(0, count - stop), count - start) if descending else (start, min(stop, count))
@@ -64,7 +64,7 @@ class Table:
         return [key & _ID_MASK for key in keys]
 
     def ids_by_name(self, start: int, stop: int, *, descending: bool) -> list[int]:
-        """Return the ids at these positions of the order by name, null names first."""
+        """Return the ids at these positions, in order of name, null names first."""
         if self._by_name is None:
             names = {contact_id: self.record(contact_id).get("name") or "" for contact_id in self.stamps}
             self._by_name = sorted(
@@ -84,11 +84,11 @@ class Table:
         return record
 
     def random_id(self, draw: random.Random) -> int:
-        """Return any contact's id."""
+        """Return the id of a random contact."""
         return self._order[draw.randrange(len(self._order))] & _ID_MASK
 
     def is_seeded(self, contact_id: int) -> bool:
-        """Tell whether the contact is still as it was seeded."""
+        """Return whether the contact is unchanged since it was seeded."""
         return contact_id in self.stamps and contact_id not in self._own
 
     def put(self, contact_id: int, record: dict[str, Any], stamp: int) -> None:
@@ -100,7 +100,7 @@ class Table:
         self._by_name = None
 
     def remove(self, contact_id: int) -> None:
-        """Take a contact out."""
+        """Remove a contact."""
         key = self.stamps.pop(contact_id) << _ID_BITS | contact_id
         del self._order[bisect.bisect_left(self._order, key)]
         self._own.pop(contact_id, None)

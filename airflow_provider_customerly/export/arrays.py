@@ -1,4 +1,4 @@
-"""A column of values as an Arrow array: at once when all of them fit, value by value when not."""
+"""Convert a column to an Arrow array: all at once if every value fits, else value by value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_provider_customerly.export.coerce import coercion
-from airflow_provider_customerly.export.schema import TIMESTAMP
+from airflow_provider_customerly.export.columns import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +22,9 @@ def to_array(
 ) -> tuple[pa.Array, list[int]]:
     """Convert the values of a column.
 
-    :param promoted: see `coercion`.
-    :returns: the array, and the positions of the values that do not fit and became null.
+    :param promoted: see ``coercion``. In such a column ``""`` is null, because a sync with ``null_as_empty``
+        writes it for null.
+    :return: the array, and the positions of values that do not fit and became null.
     """
     array = _at_once(values, kind)
     if array is not None:
@@ -32,11 +33,11 @@ def to_array(
 
 
 def _at_once(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
-    """Convert values that need no thought; must never take what `coerce` would refuse or take otherwise."""
+    """Convert simple values. The result must be the same as with ``coerce``; None if that is not certain."""
     try:
         if kind == pa.string():
             return _texts(values)
-        # Arrow finds the type out: told the type, it would cut 1.5 down to 1 and take true for 1.0.
+        # Arrow infers the type. With a given type, it would truncate 1.5 to 1 and read true as 1.0.
         array = pa.array(values)
         if array.type == kind:
             return array
@@ -55,7 +56,7 @@ def _texts(values: Sequence[Any]) -> pa.Array | None:
     try:
         return pa.array(values, pa.string())
     except _REFUSED:
-        array = pa.array(values)  # numbers, in a column of them; refused when it has both
+        array = pa.array(values)  # a column of numbers; refused if it also has text
     return array.cast(pa.string()) if pa.types.is_int64(array.type) else None
 
 
@@ -83,11 +84,14 @@ def _one_by_one(values: Sequence[Any], kind: pa.DataType, promoted: bool) -> tup
     coerce = coercion(kind, promoted=promoted)
     fitting: list[Any] = []
     misfits: list[int] = []
+    absent = ("",) if promoted and kind != pa.string() else ()
     for index, value in enumerate(values):
+        if value in absent:
+            value = None
         if value is not None:
             try:
                 value = coerce(value)
-            except (ValueError, OverflowError):
+            except (ValueError, ArithmeticError):  # ArithmeticError: a decimal with a million digits
                 misfits.append(index)
                 value = None
         fitting.append(value)

@@ -1,7 +1,7 @@
-"""One value as the API sent it, as a value of its column.
+"""Convert a value of the API to the type of its column.
 
-PHP servers send numbers as text, flags as 0 and 1, and text as numbers. What means the same is taken; what
-does not is refused by `ValueError`, and the caller keeps the original.
+PHP servers send numbers as text, flags as 0 and 1, and text as numbers. Values with the same meaning are
+converted. Others raise ``ValueError``, and the caller keeps the original.
 """
 
 from __future__ import annotations
@@ -9,36 +9,36 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timezone
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 
-from airflow_provider_customerly.export.schema import TIMESTAMP
+from airflow_provider_customerly.export.columns import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-_FLAGS = {"0": False, "1": True, "false": False, "true": True}
+_FLAGS = {"false": False, "true": True}
 _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
 _FIRST_INSTANT = -62_135_596_800 * _SECOND
-"""The start of the year 1, in microseconds since 1970; Python knows no earlier one."""
+"""The start of the year 1, in microseconds since 1970; Python does not support earlier years."""
 _LAST_INSTANT = 253_402_300_800 * _SECOND - 1
 """The end of the year 9999."""
 
 
 class Misfit(ValueError):  # noqa: N818
-    """The value means nothing in its column."""
+    """The value does not fit its column."""
 
 
 def to_text(value: Any) -> str:
-    """Take text as it is, and a number or flag as its JSON text."""
+    """Return text unchanged, and a number or flag as JSON text."""
     if isinstance(value, str):
-        value.encode()  # a lone surrogate has no place in any file
+        value.encode()  # fails for a lone surrogate, which no file can hold
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -48,20 +48,17 @@ def to_text(value: Any) -> str:
 
 
 def to_integer(value: Any) -> int:
-    """Take an integer of 64 bits, also as text, as a flag or with a zero fraction."""
-    if (isinstance(value, str) and _INTEGER.fullmatch(value)) or (
-        isinstance(value, float) and value.is_integer()
-    ):
-        value = int(value)
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
-        return int(value)
+    """Read a 64-bit integer, also from text, from a flag or with a zero fraction."""
+    number = _exact(value) if isinstance(value, str) else value
+    if isinstance(number, int | float | Decimal) and -(2**63) <= number < 2**63 and number == int(number):
+        return int(number)
     raise Misfit
 
 
 def to_number(value: Any) -> float:
-    """Take a finite number, also as text, unless it would lose digits before the point."""
-    if isinstance(value, str) and _DECIMAL.fullmatch(value):
-        value = float(value)
+    """Read a finite number, also from text, unless it would lose digits before the decimal point."""
+    if isinstance(value, str):
+        value = float(_exact(value))
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1000:
         if int(float(value)) != value:
             raise Misfit
@@ -72,24 +69,24 @@ def to_number(value: Any) -> float:
 
 
 def to_flag(value: Any) -> bool:
-    """Take true and false, 1 and 0, also as text."""
-    if isinstance(value, int | float) and value in (0, 1):
-        return bool(value)
-    if isinstance(value, str) and value in _FLAGS:
-        return _FLAGS[value]
+    """Read true, false, 1 or 0, also from text in any case."""
+    if isinstance(value, str) and (flag := _FLAGS.get(value.strip().lower())) is not None:
+        return flag
+    number = _exact(value) if isinstance(value, str) else value
+    if isinstance(number, int | float | Decimal) and number in (0, 1):
+        return bool(number)
     raise Misfit
 
 
 def to_instant(value: Any, *, first: int = 0) -> int:
-    """Take unix seconds or a date and time as text (UTC unless it says otherwise).
+    """Read Unix seconds, or a date and time as text (UTC if it has no zone).
 
-    :param first: the earliest instant that is believed, in microseconds since 1970.
-    :returns: microseconds since 1970. 0 is 1970-01-01, as sent.
+    :param first: the earliest accepted time, in microseconds since 1970.
+    :return: microseconds since 1970; 0 is 1970-01-01, not null.
     """
-    if isinstance(value, str) and _DECIMAL.fullmatch(value):
-        value = float(value) if "." in value else to_integer(value)
     if isinstance(value, str):
-        instant = _parse(value)
+        text = value.strip()
+        instant = round(_exact(text) * _SECOND) if _DECIMAL.fullmatch(text) else _parse(text)
     elif isinstance(value, int) and not isinstance(value, bool):
         instant = value * _SECOND
     elif isinstance(value, float) and math.isfinite(value):
@@ -102,8 +99,15 @@ def to_instant(value: Any, *, first: int = 0) -> int:
 
 
 def to_date(value: Any) -> int:
-    """Take what `to_instant` takes, of which the day in UTC counts, as days since 1970."""
+    """Read the same values as ``to_instant`` and return the day in UTC, as days since 1970."""
     return to_instant(value, first=_FIRST_INSTANT) // _DAY
+
+
+def _exact(text: str) -> Decimal:
+    """Read a number from text, with all its digits."""
+    if not _DECIMAL.fullmatch(text := text.strip()):
+        raise Misfit
+    return Decimal(text)
 
 
 def _parse(text: str) -> int:
@@ -122,10 +126,9 @@ def _parse(text: str) -> int:
 
 
 def coercion(kind: pa.DataType, *, promoted: bool) -> Callable[[Any], Any]:
-    """Give the function for a column.
+    """Return the conversion function for a column.
 
-    :param promoted: it holds one of the project's own attributes: unlike Customerly's own times, these may
-        well lie before 1970.
+    :param promoted: True for a custom attribute, which may be before 1970, unlike Customerly's own times.
     """
     if kind == TIMESTAMP:
         return partial(to_instant, first=_FIRST_INSTANT if promoted else 0)

@@ -1,9 +1,10 @@
-"""Contacts as the client reads them, as Arrow record batches."""
+"""Convert contacts to Arrow record batches."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import logging
+from collections import Counter, defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,12 +13,22 @@ import pyarrow as pa
 from msgspec import UNSET
 from msgspec.structs import astuple
 
+from airflow_provider_customerly.client.errors import redact
 from airflow_provider_customerly.export.arrays import to_array
-from airflow_provider_customerly.export.attributes import EMPTY, Promotion, attribute_texts, text_array
-from airflow_provider_customerly.export.schema import FIELDS, Columns
+from airflow_provider_customerly.export.attributes import (
+    EMPTY,
+    Promotion,
+    attribute_texts,
+    is_object,
+    text_array,
+)
+from airflow_provider_customerly.export.columns import FIELDS, Columns
+from airflow_provider_customerly.values.email import identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+log = logging.getLogger(__name__)
 
 
 class Decoder(Protocol):
@@ -28,15 +39,16 @@ class Decoder(Protocol):
         """JSON fields of the records that were not expected; a record may lack any of them."""
 
     def attribute_name(self, json_name: str) -> str:
-        """Give the record attribute that holds a JSON field."""
+        """Return the name of the record attribute for a JSON field."""
 
 
 class Converter:
     """Turns records into record batches of one schema, whatever they hold.
 
     No value is lost: one that does not fit the type of its column becomes null there, goes into `extra` as it
-    came and is counted in `misfits`, by column. Fields that no column is named after go into `extra` too. The
-    exceptions are columns that are hashed or left out, whose values show nowhere.
+    came and is counted in `misfits`, by column. `attributes` that are no JSON object are counted too.
+    Fields that no column is named after go into `extra` too. The exceptions are columns that are hashed or
+    left out, whose values show nowhere.
 
     :param columns: see `choose_columns`.
     :param decoder: the one that decodes the records.
@@ -47,8 +59,8 @@ class Converter:
     def __init__(self, columns: Columns, decoder: Decoder, salt: str | None = None) -> None:
         if columns.hashed and not salt:
             raise ValueError(
-                "hash_columns needs hash_salt: without one, the hash of an email is undone by guessing. "
-                "Give a long random text and keep it secret."
+                "hash_columns needs hash_salt: without a salt, the hash of an email can be reversed by "
+                "guessing. Set it to a long random text, and keep it secret."
             )
         self.schema = columns.schema
         self.misfits: Counter[str] = Counter()
@@ -74,8 +86,18 @@ class Converter:
         if "extra" in self._columns.json:
             arrays["extra"] = self._extra(records, strays)
         for name in self._columns.hashed:
-            arrays[name] = self._hash(arrays[name])
+            arrays[name] = self._hash(name, arrays[name])
         return pa.RecordBatch.from_arrays([arrays[name] for name in self.schema.names], schema=self.schema)
+
+    def warn_of_absent_attributes(self) -> None:
+        """Log which attributes have a column of nulls because no contact has an attribute of that name."""
+        if self._promotion and self._promotion.absent and self._promotion.names:
+            log.warning(
+                "No contact has the attributes %s, so their columns are null. Check the names in attributes, "
+                "including their case. Some existing attributes: %s",
+                ", ".join(sorted(self._promotion.absent)),
+                redact(", ".join(sorted(self._promotion.names))),
+            )
 
     def _field(
         self, name: str, kind: pa.DataType, values: Sequence[Any], strays: dict[str, dict[int, Any]]
@@ -89,6 +111,8 @@ class Converter:
 
     def _attributes(self, values: Sequence[Any]) -> dict[str, pa.Array]:
         texts = attribute_texts(values)
+        if odd := sum(not is_object(text) for text in texts):
+            self.misfits["attributes"] += odd
         arrays: dict[str, pa.Array] = {}
         if self._promotion:
             promoted = self._promotion.convert(texts, self.misfits)
@@ -98,7 +122,7 @@ class Converter:
         return arrays
 
     def _extra(self, records: Sequence[Any], strays: dict[str, dict[int, Any]]) -> pa.Array:
-        members: list[list[bytes]] = [[] for _ in records]
+        members: defaultdict[int, list[bytes]] = defaultdict(list)  # few contacts have any
         for name in self._decoder.extra_names:
             if name not in self._known:
                 start, attribute = _member(name), self._decoder.attribute_name(name)
@@ -108,11 +132,17 @@ class Converter:
                         members[index].append(start + bytes(raw))
         for name, values in strays.items():
             for index, value in values.items():
-                members[index].append(_member(name) + msgspec.json.encode(value))
-        return text_array([b"{" + b",".join(some) + b"}" if some else EMPTY for some in members])
+                members[index].append(_member(name) + _json(value))
+        texts = [EMPTY] * len(records)
+        for index, some in members.items():
+            texts[index] = b"{" + b",".join(some) + b"}"
+        return text_array(texts)
 
-    def _hash(self, array: pa.Array) -> pa.Array:
-        return pa.array([self._digest(text) for text in array.cast(pa.string()).to_pylist()], pa.string())
+    def _hash(self, name: str, array: pa.Array) -> pa.Array:
+        texts = array.cast(pa.string()).to_pylist()
+        if name == "email":  # one contact, one hash: that of the record of an erasure, too
+            texts = [text and identity_of(text) for text in texts]
+        return pa.array([self._digest(text) for text in texts], pa.string())
 
     def _digest(self, text: str | None) -> str | None:
         if text is None:
@@ -130,6 +160,13 @@ def _transposed(records: Sequence[Any]) -> dict[str, list[Any]]:
     # One list, sliced: as many tuples kept as there are records would wake the garbage collector.
     flat = list(chain.from_iterable(rows))
     return {name: flat[column :: len(names)] for column, name in enumerate(names)}
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except RecursionError:  # a few calls deeper than where it could just be decoded
+        return b'{"unreadable":"nested too deeply"}'
 
 
 def _member(name: str) -> bytes:

@@ -1,166 +1,243 @@
-"""Contacts that vanished: the API keeps no record of them, so two whole lists are compared.
+"""Find deleted contacts. The API keeps no record of deletions, so two full exports are compared.
 
 A contact counts as deleted only if it is missing from a list that was proven complete **and** a look-up by
-its email or user id finds it neither. A lead that became a user is told apart: it kept its id, by which the
-export of users beside that of leads knows it, and its email, unless that was changed since. What cannot be
-looked up, because it has no email or the column was left out or hashed, stays unconfirmed.
+email or ``user_id`` does not find it. A lead that became a user is recognised by its id, which is in the
+export of users, or by its email, unless that was changed since. A contact that cannot be looked up, because
+it has no email or the column was left out or hashed, stays unconfirmed. If a look-up fails, the contact stays
+unconfirmed until the next full refresh tries again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 
-from airflow_provider_customerly.client import CustomerlyNotFound
-from airflow_provider_customerly.export.current import open_files, open_state
-from airflow_provider_customerly.export.schema import TIMESTAMP
-from airflow_provider_customerly.storage import DamagedManifestError, Dataset, commits_in, is_added_to
+from airflow_provider_customerly.client import CustomerlyAuthError, CustomerlyError, CustomerlyNotFound
+from airflow_provider_customerly.export.columns import DELETIONS
+from airflow_provider_customerly.export.read import open_intact
+from airflow_provider_customerly.storage import Dataset, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
     import numpy.typing as npt
+    import pyarrow.dataset as ds
 
     from airflow_provider_customerly.client import Client, ContactType
-    from airflow_provider_customerly.export.schema import Columns
-    from airflow_provider_customerly.storage import Location
+    from airflow_provider_customerly.export.columns import Columns
+    from airflow_provider_customerly.storage import Location, Manifest
 
 log = logging.getLogger(__name__)
 
-UNREADABLE = (FileNotFoundError, DamagedManifestError, pa.ArrowInvalid)
-"""What opening a state raises when files of it are gone or damaged."""
+UNREADABLE = (FileNotFoundError, RefusedError, pa.ArrowException)
+"""Errors of opening a table whose files are missing or damaged."""
 
-Fate = Literal["deleted", "became_user", "still_there", "unconfirmed"]
+Fate = Literal["deleted", "became_user", "still_there", "unconfirmed", "failed"]
 
-SCHEMA = pa.schema(
-    [
-        pa.field("crmhero_user_id", pa.int64(), nullable=False),
-        pa.field("last_update", TIMESTAMP),
-        pa.field("last_seen", TIMESTAMP),
-        pa.field("confirmed_at", TIMESTAMP),
-    ]
-)
-"""A deleted contact: who, its last known version, when that was exported, when the look-up found nobody."""
-NOBODY = pa.RecordBatch.from_pylist([], SCHEMA)
+NOBODY = pa.record_batch([pa.nulls(0, field.type) for field in DELETIONS], schema=DELETIONS)
 
 _ID = "crmhero_user_id"
 _MOST_LOOKUPS = 10_000
-"""More, unless they are few of all, would take longer than the export."""
+"""More look-ups would take longer than the export, unless they are few compared to all contacts."""
 _MOST_LOOKED_UP = 0.1
-"""Share of the known contacts that are looked up even if they are more than that."""
+"""Share of the known contacts that are looked up even if they are more than ``_MOST_LOOKUPS``."""
+_MOST_FAILURES = 10
+"""Failed look-ups after which the rest is left for the next full refresh: each may use up a retry budget."""
+_CONTROLS = 5
+"""Contacts of the list that are looked up to check that look-ups work; some may be deleted meanwhile."""
+_MOST_TABLES = 30
+"""Number of earlier tables to search for contacts whose look-up has failed so far."""
 
 
-def vanished_ids(before: ds.Dataset, now: ds.Dataset) -> npt.NDArray[np.int64]:
-    """Give the contacts that are in one state and not in a later one."""
-    return np.setdiff1d(_ids(before), _ids(now), assume_unique=True)
+class Known(NamedTuple):
+    """The known contacts and the tables that have them, newest first."""
+
+    tables: list[tuple[Manifest, ds.Dataset]]
+    ids: npt.NDArray[np.int64]
+
+    @property
+    def in_newest(self) -> int:
+        """Number of contacts in the newest table."""
+        return self.tables[0][0].rows if self.tables else 0
 
 
-def _ids(dataset: ds.Dataset) -> npt.NDArray[np.int64]:
-    batches = [batch[_ID].to_numpy(zero_copy_only=False) for batch in dataset.to_batches(columns=[_ID])]
+def known_contacts(dataset: Dataset, before: Manifest) -> Known:
+    """Return the contacts of the newest commit, and earlier ones that may still turn out to be deleted.
+
+    A commit that is not settled may lack contacts that no export has resolved yet, because its table was not
+    proven complete or look-ups failed. Contacts that an unsettled commit found to be deleted are left out.
+
+    :raises FileNotFoundError: a file of the newest commit is missing. Or another error of ``UNREADABLE``.
+    """
+    tables = [(before, open_intact(dataset.location, before.files))]
+    found = ids_of(tables[0][1])
+    if before.is_settled:
+        return Known(tables, found)
+    told = [_told(dataset, before)]
+    earlier = [one for one in reversed(dataset.commits()) if one.sequence < before.sequence]
+    for commit in earlier[:_MOST_TABLES]:
+        try:
+            table = open_intact(dataset.location, commit.files)
+            found = np.union1d(found, ids_of(table))
+        except UNREADABLE as error:
+            log.warning("Skipped %s in the search for deleted contacts: %s", commit.name, error)
+            continue
+        tables.append((commit, table))
+        if commit.is_settled:
+            break
+        told.append(_told(dataset, commit))
+    return Known(tables, np.setdiff1d(found, np.concatenate(told)))
+
+
+def ids_of(table: ds.Dataset) -> npt.NDArray[np.int64]:
+    """Return the ids of the contacts in a table."""
+    batches = [batch[_ID].to_numpy(zero_copy_only=False) for batch in table.to_batches(columns=[_ID])]
     return np.concatenate([np.empty(0, np.int64), *batches])
 
 
 def known_users(folder: Location, ids: npt.NDArray[np.int64]) -> set[int]:
-    """Give the leads that the newest export of users in the same folder has."""
-    location = folder.join("users")
+    """Return the leads that are in the newest export of users in the same folder."""
+    dataset = Dataset(folder.join("users"))
     if not len(ids):
         return set()
     try:
-        newest = Dataset(location).newest()
+        newest = dataset.newest()
         if newest is None:
             return set()
-        return set(np.intersect1d(ids, _ids(open_state(location, newest))).tolist())
+        return set(np.intersect1d(ids, ids_of(open_intact(dataset.location, newest.files))).tolist())
     except UNREADABLE as error:
-        log.warning("Leads that became users are looked up by email only: %s", error)
+        log.warning(
+            "Could not read the export of users, so leads that became users are only recognised by email: %s",
+            error,
+        )
         return set()
 
 
 def carried_over(
-    location: Location, partition: dict[str, str], found: pa.RecordBatch, now: ds.Dataset
+    dataset: Dataset, partition: dict[str, str], found: pa.RecordBatch, now: ds.Dataset
 ) -> list[pa.RecordBatch]:
-    """Add to deletions those told by the commits that the new one replaces: they go with their files.
+    """Add the deletions of the commits that the new one replaces, whose files will be removed.
 
-    :param now: the new list; who is in it again is not told.
+    :param now: the new table; contacts that are in it again are left out.
     """
     told = [found]
-    for commit in commits_in(location, partition):
-        if commit.deleted and not is_added_to(location, commit):
+    for commit in dataset.commits():
+        if commit.partition == partition and commit.deleted:
+            try:
+                deleted = open_intact(dataset.deleted, commit.deleted)
+            except UNREADABLE as error:
+                log.warning("Deletions that %s recorded are lost: %s", commit.name, error)
+                continue
             known = np.concatenate([batch[_ID].to_numpy() for batch in told])
-            with contextlib.suppress(FileNotFoundError):
-                deleted = open_files(location, commit.deleted)
-                still = pa.array(np.setdiff1d(vanished_ids(deleted, now), known), pa.int64())
-                told += deleted.to_batches(filter=ds.field(_ID).isin(still))
+            still = np.setdiff1d(ids_of(deleted), np.union1d(ids_of(now), known))
+            told += deleted.to_batches(filter=pc.field(_ID).isin(pa.array(still, pa.int64())))
     return told
 
 
-class Deletions:
-    """Looks up contacts that vanished.
+def _told(dataset: Dataset, commit: Manifest) -> npt.NDArray[np.int64]:
+    return ids_of(open_intact(dataset.deleted, commit.deleted)) if commit.deleted else np.empty(0, np.int64)
 
-    :param before: the state they were in.
-    :param known: number of contacts in it.
-    :param columns: the columns of that state; None if they are not known, then nothing can be looked up.
-    :param users: ids of those that are users by now, as far as that is known.
+
+class Deletions:
+    """Look up vanished contacts.
+
+    :param columns: the columns of the new table.
+    :param settings: their fingerprint; values from a table with other settings cannot be looked up.
+    :param users: ids of leads that are known to be users by now.
     """
 
     def __init__(
         self,
         client: Client,
         contact_type: ContactType,
-        before: ds.Dataset,
-        known: int,
-        columns: Columns | None,
+        known: Known,
+        columns: Columns,
+        settings: str,
         users: Collection[int],
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self.is_settled = True
+        """False if a look-up failed that may succeed later."""
         self._client = client
         self._contact_type = contact_type
-        self._before = before
-        self._most = max(_MOST_LOOKUPS, int(known * _MOST_LOOKED_UP))
+        self._known = known
+        self._settings = settings
+        self._most = max(_MOST_LOOKUPS, int(known.in_newest * _MOST_LOOKED_UP))
         self._users = users
         self._handles: list[str] = [
             name
             for name in (("email", "user_id") if contact_type == "users" else ("email",))
-            if columns and name in columns.fields and name not in columns.hashed
+            if name in columns.fields and name not in columns.hashed
         ]
+        self._failures = 0
+        self._failing = threading.Lock()
 
-    def confirm(self, ids: npt.NDArray[np.int64], last_seen: datetime, now: datetime) -> pa.RecordBatch:
-        """Look contacts up and give those that were deleted."""
-        rows = self._before.to_table(
-            columns=[_ID, "last_update", *self._handles], filter=ds.field(_ID).isin(pa.array(ids, pa.int64()))
-        ).to_pylist()
+    def confirm(
+        self, ids: npt.NDArray[np.int64], present: npt.NDArray[np.int64], now: datetime
+    ) -> pa.RecordBatch:
+        """Look up contacts and return those that were deleted.
+
+        :param present: contacts that are still in the list. A few of them are looked up as a check: if none
+            is found, look-ups prove nothing, and all vanished contacts stay unconfirmed.
+        """
+        rows = self._rows(ids)
         fates = self._find_fates(rows)
-        self.counts.update(fates)
+        if "deleted" in fates and not self._finds_any(present):
+            log.warning(
+                "Look-ups do not even find contacts that are in the list, so no deletion is confirmed"
+            )
+            fates = ["failed" if fate == "deleted" else fate for fate in fates]
+        for fate in fates:
+            self.counts["unconfirmed" if fate == "failed" else fate] += 1
+        if "failed" in fates:
+            self.is_settled = False
+            log.warning(
+                "%d vanished contacts could not be looked up. The next full refresh tries again",
+                fates.count("failed"),
+            )
         if self.counts["still_there"]:
             log.warning(
-                "%d contacts are missing from a list that was read completely, and are found by look-up",
+                "%d contacts are missing from the complete list, but a look-up finds them",
                 self.counts["still_there"],
             )
         gone = [row for row, fate in zip(rows, fates, strict=True) if fate == "deleted"]
+        told = [{**row, "confirmed_at": now} for row in gone]
         return pa.RecordBatch.from_pylist(
-            [
-                {
-                    _ID: row[_ID],
-                    "last_update": row["last_update"],
-                    "last_seen": last_seen,
-                    "confirmed_at": now,
-                }
-                for row in gone
-            ],
-            SCHEMA,
+            [{name: row[name] for name in DELETIONS.names} for row in told], DELETIONS
         )
+
+    def _finds_any(self, present: npt.NDArray[np.int64]) -> bool:
+        rows = [
+            row for row in self._rows(present[-_CONTROLS:]) if any(row.get(name) for name in self._handles)
+        ]
+        return not rows or any(self._find_fate(row) == "still_there" for row in rows)
+
+    def _rows(self, ids: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Return the newest known version of each contact."""
+        rows: list[dict[str, Any]] = []
+        missing = ids
+        for commit, table in self._known.tables:
+            handles = self._handles if commit.settings == self._settings else []
+            wanted = pc.field(_ID).isin(pa.array(missing, pa.int64()))
+            found = table.to_table(columns=[_ID, "last_update", *handles], filter=wanted).to_pylist()
+            rows += [{**row, "last_seen": commit.finished_at} for row in found]
+            missing = np.setdiff1d(missing, np.array([row[_ID] for row in found], np.int64))
+            if not len(missing):
+                break
+        return rows
 
     def _find_fates(self, rows: Sequence[dict[str, Any]]) -> list[Fate]:
         if len(rows) > self._most:
             log.warning(
-                "%d contacts vanished at once, too many to look up: none of them counts as deleted", len(rows)
+                "%d contacts vanished at once, too many to look up. None of them counts as deleted", len(rows)
             )
             return ["unconfirmed"] * len(rows)
         with ThreadPoolExecutor(
@@ -176,13 +253,27 @@ class Deletions:
     def _find_fate(self, row: dict[str, Any]) -> Fate:
         if row[_ID] in self._users:
             return "became_user"
-        handles: dict[str, Any] = {name: row[name] for name in self._handles if row[name]}
+        handles: dict[str, Any] = {name: row[name] for name in self._handles if row.get(name)}
         if not handles:
             return "unconfirmed"
+        if self._failures >= _MOST_FAILURES:
+            return "failed"
+        try:
+            return self._look_up(row[_ID], handles)
+        except CustomerlyError as error:
+            if isinstance(error, CustomerlyAuthError):
+                raise
+            with self._failing:
+                self._failures += 1
+            log.warning("Could not look up a vanished contact: %s", type(error).__name__)
+            return "failed"
+
+    def _look_up(self, contact_id: int, handles: dict[str, Any]) -> Fate:
         for name, value in handles.items():
-            if self._is_there(row[_ID], self._contact_type, {name: value}):
+            if self._is_there(contact_id, self._contact_type, {name: value}):
                 return "still_there"
-        if self._contact_type == "leads" and self._is_there(row[_ID], "users", handles):
+        # Users never become leads, but leads become users every day.
+        if self._contact_type == "leads" and self._is_there(contact_id, "users", handles):
             return "became_user"
         return "deleted"
 
@@ -191,5 +282,5 @@ class Deletions:
             found = self._client.get_contact(contact_type, **handle)
         except CustomerlyNotFound:
             return False
-        # Somebody else may have the email by now.
+        # Another contact may have the email by now.
         return str(found.get(_ID, contact_id)) == str(contact_id)

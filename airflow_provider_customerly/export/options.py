@@ -1,146 +1,141 @@
-"""What an export can be told."""
+"""The options of an export."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import msgspec
+from msgspec import Meta
 
-from airflow_provider_customerly.export.schema import choose_columns
+from airflow_provider_customerly.client import ContactType
+from airflow_provider_customerly.export.columns import choose_columns, elsewhere_only
+from airflow_provider_customerly.values.arguments import Arguments, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from airflow_provider_customerly.export.columns import Columns
 
-    from airflow_provider_customerly.client import ContactType
-    from airflow_provider_customerly.export.schema import Columns
-
-_COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "none")
-_SHARE = "a share from 0 to 1, or None"
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+TableFormat = Literal["parquet", "delta"]
 
 
-@dataclasses.dataclass(kw_only=True)
-class ExportOptions:
-    """The options of an export, checked.
+_LONGEST = timedelta(days=36_500)
 
-    `columns`, `attributes`, `drop_columns` and `hash_columns` are those of `choose_columns`.
 
-    :raises ValueError: one of them cannot be meant; the text names it.
+def _chosen(options: ExportOptions) -> Columns:
+    return choose_columns(
+        options.contact_type, options.columns, options.attributes, options.drop_columns, options.hash_columns
+    )
+
+
+def _null_limits(options: ExportOptions) -> dict[str, float]:
+    limits = options.max_null_share or {}
+    elsewhere = elsewhere_only(options.contact_type, limits)
+    return {name: share for name, share in limits.items() if name not in elsewhere}
+
+
+def _check_durations(options: ExportOptions) -> None:
+    for name in ("lookback", "full_refresh_every"):
+        value = getattr(options, name)
+        if value is not None and not timedelta(0) <= value <= _LONGEST:
+            raise ValueError(f"{name} {ExportOptions.expected[name]}. It is {value}.")
+
+
+def _check_columns(options: ExportOptions) -> None:
+    columns = _chosen(options).schema.names
+    if unknown := set(_null_limits(options)) - set(columns):
+        raise ValueError(
+            f"max_null_share names columns that this export does not have: {', '.join(sorted(unknown))}. "
+            f"It has: {', '.join(columns)}."
+        )
+
+
+class ExportOptions(Arguments, frozen=True, kw_only=True, dict=True):
+    """The options of an export, with types, ranges and defaults.
+
+    ``columns``, ``attributes``, ``drop_columns`` and ``hash_columns`` are those of ``choose_columns``.
     """
 
-    contact_type: ContactType
+    contact_type: ContactType = "users"
     mode: Literal["snapshot", "incremental"] = "snapshot"
-    """`snapshot` reads the whole list; `incremental` what changed since the newest commit, and the whole list
-    when there is none to add to."""
-    snapshot_date: date | str
-    """The day of the export, as a date or `YYYY-MM-DD`; it names the folder of the files."""
-    columns: Sequence[str] | None = None
-    attributes: Mapping[str, str] | None = None
-    drop_columns: Sequence[str] = ()
-    hash_columns: Sequence[str] = ()
-    hash_salt: str | None = None
-    """Secret text put before each value of `hash_columns`."""
-
-    lookback: timedelta | str = "PT10M"
-    """How far before the watermark an incremental export starts to read, as a duration such as `PT10M`; an
-    hour for clocks that are set back comes on top."""
-    full_refresh_every: timedelta | str | None = None
-    """Read the whole list when the last time is so long ago, such as `P7D`."""
+    """``snapshot`` reads all contacts. ``incremental`` reads those that changed since the newest commit, or
+    all of them if there is no commit to merge with. Both write the whole table."""
+    snapshot_date: date
+    """The day of the export, which is also the folder name."""
+    lookback: timedelta = timedelta(minutes=10)
+    """How far before the watermark an incremental export starts to read, in addition to an hour for clocks
+    that are set back."""
+    full_refresh_every: timedelta | None = None
+    """Do a full refresh if the last one is older than this."""
     full_refresh: bool = False
-    """Read the whole list this time."""
-    compact: bool = True
-    """Fold changes into a new base once they have passed a quarter of it."""
-
-    min_rows: int = 0
-    """Least number of contacts of a whole list that is believed."""
-    max_shrink: float | None = None
-    """Largest share of the last whole list's contacts that the new one may have fewer."""
-    max_vanished: float | None = None
-    """Largest share of the contacts known so far that may be missing from a whole list."""
-    max_null_share: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Largest share of nulls in a column, by column."""
-    max_coercion_failures: int | None = None
-    """Most values of a column that may not fit its type."""
+    """Do a full refresh in this run."""
+    columns: list[str] | None = None
+    attributes: dict[str, str] | None = None
+    drop_columns: list[str] = []
+    hash_columns: list[str] = []
+    min_rows: Count = 0
+    """Minimum number of rows in the table."""
+    max_shrink: Share | None = None
+    """Maximum share by which the table may shrink compared to the last one."""
+    max_vanished: Share | None = None
+    """Maximum share of known contacts that may be missing from a full refresh."""
+    max_null_share: dict[str, Share] | None = None
+    """Maximum share of nulls, by column."""
+    max_coercion_failures: Count | None = None
+    """Maximum number of values per column that do not fit its type."""
     on_unproven: Literal["fail", "warn"] = "fail"
-    """`warn` commits an export whose completeness is not proven."""
+    """``warn`` commits an export even if it is not proven complete."""
+    table_format: TableFormat = "parquet"
+    """``delta`` also publishes each commit as a version of a Delta table."""
+    compression: Literal["zstd", "snappy", "gzip", "lz4", "none"] = "zstd"
+    row_group_size: Annotated[int, Meta(ge=1)] = 131_072
+    """Maximum number of rows per row group, and of rows held in memory."""
+    keep_manifests: Annotated[int, Meta(ge=1)] | None = None
+    """Keep this many of the newest commits and remove older ones; None keeps all."""
+    keep_days: Annotated[float, Meta(ge=0, le=36_500)] | None = None
+    """Keep the commits of this many days. A commit stays if either of the two limits keeps it."""
 
-    keep_manifests: int | None = None
-    """Keep so many of the newest commits and remove older ones that none of them needs; None keeps all."""
-    keep_days: float | None = None
-    """Keep the commits of so many days. What either of the two keeps is kept."""
+    expected: ClassVar[Mapping[str, str]] = {
+        "lookback": "must be a duration of at most 36500 days, such as PT10M, or a timedelta",
+        "full_refresh_every": "must be a duration of at most 36500 days, such as P7D, a timedelta, or None",
+        "columns": "must be a list of columns, or None for all",
+        "attributes": 'must be a dictionary of property to type, such as {"plan": "string"}',
+        "drop_columns": "must be a list of columns",
+        "hash_columns": "must be a list of columns",
+        "max_shrink": "must be a share from 0 to 1, such as 0.5, or None",
+        "max_vanished": "must be a share from 0 to 1, such as 0.1, or None",
+        "max_null_share": 'must map columns to shares from 0 to 1, such as {"email": 0.2}',
+        "max_coercion_failures": "must be a whole number, 0 or more, or None",
+        "keep_manifests": "must be a whole number, 1 or more, or None to keep all",
+        "keep_days": "must be a number of days from 0 to 36500, or None to keep all",
+    }
+    rules: ClassVar[Sequence[Rule]] = (_check_durations, _check_columns)
 
-    compression: str = "zstd"
-    """`zstd`, `snappy`, `gzip`, `lz4` or `none`."""
-    row_group_size: int = 131_072
-    """Rows in a row group, which is also what is held in memory."""
-    owner: str = ""
-    """Names this piece of work, so that a second try takes over at once from a dead first one and goes on
-    where that one stopped."""
+    @cached_property
+    def chosen(self) -> Columns:
+        """The columns of the export.
 
-    def __post_init__(self) -> None:
-        self.lookback = _duration("lookback", self.lookback)
-        if self.full_refresh_every is not None:
-            self.full_refresh_every = _duration("full_refresh_every", self.full_refresh_every)
-        self.snapshot_date = date.fromisoformat(str(self.snapshot_date))
-        self.max_null_share = dict(self.max_null_share)
-        self.chosen: Columns = choose_columns(
-            self.contact_type, self.columns, self.attributes, self.drop_columns, self.hash_columns
-        )
-        for name, good, expected in (
-            ("mode", self.mode in ("snapshot", "incremental"), "snapshot or incremental"),
-            ("min_rows", self.min_rows >= 0, "0 or more"),
-            ("max_shrink", _is_share(self.max_shrink), _SHARE),
-            ("max_vanished", _is_share(self.max_vanished), _SHARE),
-            (
-                "max_null_share",
-                all(map(_is_share, self.max_null_share.values())),
-                "shares from 0 to 1 by column",
-            ),
-            ("max_coercion_failures", (self.max_coercion_failures or 0) >= 0, "0 or more, or None"),
-            ("on_unproven", self.on_unproven in ("fail", "warn"), "fail or warn"),
-            ("keep_manifests", self.keep_manifests is None or self.keep_manifests >= 1, "1 or more, or None"),
-            ("keep_days", (self.keep_days or 0) >= 0, "0 or more, or None"),
-            ("compression", self.compression in _COMPRESSIONS, f"one of {', '.join(_COMPRESSIONS)}"),
-            ("row_group_size", self.row_group_size >= 1, "1 or more"),
-        ):
-            if not good:
-                raise ValueError(f"{name} must be {expected}. It is {getattr(self, name)!r}.")
-        if self.chosen.hashed and not self.hash_salt:
-            raise ValueError(
-                "hash_columns needs hash_salt: without one, the hash of an email is undone by guessing. "
-                "Give a long random text and keep it secret."
-            )
-        if unknown := set(self.max_null_share) - set(self.chosen.schema.names):
-            raise ValueError(
-                f"max_null_share names columns that this export does not have: {', '.join(sorted(unknown))}."
-            )
+        :raises ValueError: see ``choose_columns``.
+        """
+        return _chosen(self)
 
     @property
-    def settings(self) -> str:
-        """Fingerprint of what decides the content of a row; it tells nothing about the salt."""
+    def null_limits(self) -> dict[str, float]:
+        """``max_null_share`` without columns that only the other contact type has."""
+        return _null_limits(self)
+
+    def settings(self, salt: str | None) -> str:
+        """Return a fingerprint of the settings that affect rows; it does not reveal the salt."""
         chosen = self.chosen
         content = [
             [[field.name, str(field.type)] for field in chosen.schema],
             list(chosen.promoted),
             sorted(chosen.hashed),
         ]
-        salt = self.hash_salt if chosen.hashed and self.hash_salt else ""
-        return hmac.new(salt.encode(), json.dumps(content).encode(), hashlib.sha256).hexdigest()
-
-
-def _duration(name: str, value: Any) -> timedelta:
-    try:
-        found = msgspec.convert(value, timedelta, strict=False)
-    except msgspec.ValidationError:
-        found = timedelta(-1)
-    if found < timedelta(0):
-        raise ValueError(f"{name} must be a duration such as PT10M or P7D. It is {value!r}.")
-    return found
-
-
-def _is_share(value: float | None) -> bool:
-    return value is None or 0 <= value <= 1
+        key = salt if chosen.hashed and salt else ""
+        return hmac.new(key.encode(), json.dumps(content).encode(), hashlib.sha256).hexdigest()

@@ -4,46 +4,63 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_customerly.client.records import stamp_of
+from airflow_provider_customerly.client.errors import printable
+from airflow_provider_customerly.export.columns import FIELDS, TIMESTAMP
 from airflow_provider_customerly.export.convert import Converter
 from airflow_provider_customerly.export.guards import UnprovenError
-from airflow_provider_customerly.export.schema import FIELDS, TIMESTAMP
 from airflow_provider_customerly.export.staging import Staging
 from airflow_provider_customerly.export.stamps import stamp_text
+from airflow_provider_customerly.reading import locate, start_reading
+from airflow_provider_customerly.reading.records import stamp_of
+from airflow_provider_customerly.values.progress import ProgressClock
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Generator, Iterator
 
-    from airflow_provider_customerly.client import Certificate, Client, Reading
-    from airflow_provider_customerly.client.records import Record
+    from airflow_provider_customerly.client import Client
     from airflow_provider_customerly.export.options import ExportOptions
-    from airflow_provider_customerly.export.plan import Plan
     from airflow_provider_customerly.export.writer import PartWriter
-    from airflow_provider_customerly.storage import Write
+    from airflow_provider_customerly.reading import Certificate, Reading
+    from airflow_provider_customerly.reading.records import Record
+    from airflow_provider_customerly.storage import Manifest, Write
 
 log = logging.getLogger(__name__)
 
 _BATCH_ROWS = 500
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 class Source:
-    """Reads the contacts that a plan asks for into a writer, each version at least once."""
+    """Reads contacts into a writer, each version at least once.
 
-    def __init__(self, client: Client, options: ExportOptions, plan: Plan, write: Write) -> None:
+    :param since: read only contacts with ``last_update`` at or after this.
+    :param before: the newest commit; its size is a hint where to begin.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        options: ExportOptions,
+        since: datetime | None,
+        before: Manifest | None,
+        write: Write,
+        *,
+        hash_salt: str | None,
+        owner: str,
+    ) -> None:
         self._client = client
         self._options = options
-        low = stamp_text(plan.since) if plan.since else None
-        settings = f"{client.fingerprint} {low} {options.settings}"
-        self.staging = Staging(write.location, options.owner, write.run, settings)
+        self._is_full = since is None
+        self._of_about = f" of about {before.rows}" if before and since is None else ""
+        low = stamp_text(since) if since else None
+        settings = f"{client.fingerprint} {low} {options.settings(hash_salt)}"
+        self.staging = Staging(write.location, owner, write.run, settings)
         staged = self._staged = self.staging.load()
         self.started_at = staged.started_at or datetime.now(timezone.utc)
         self.watermark: datetime | None = None
@@ -51,13 +68,18 @@ class Source:
         self._reseen: dict[int, str] = {}
         if staged.segments:
             low = staged.settled
-            log.info("Going on from what an earlier try has read, up to last_update %s", low)
-        guess = staged.position or plan.size
-        self._position = client.locate(options.contact_type, low, guess) if low else 0
-        self._reading = client.read_contacts(
-            options.contact_type, FIELDS[options.contact_type], low=low, start=self._position
+            log.info("Resuming after what an earlier try has read, up to last_update %s", printable(low))
+        guess = staged.position or (before.rows if before else 0)
+        self._position = locate(client, options.contact_type, low, guess) if low else 0
+        self._reading = start_reading(
+            client,
+            options.contact_type,
+            FIELDS[options.contact_type],
+            low=low,
+            start=self._position,
+            lookback=options.lookback,
         )
-        self._converter = Converter(options.chosen, self._reading.decoder, options.hash_salt)
+        self._converter = Converter(options.chosen, self._reading.decoder, hash_salt)
 
     @property
     def superseded(self) -> dict[int, str]:
@@ -87,9 +109,9 @@ class Source:
     def read_into(self, writer: PartWriter) -> None:
         """Read all contacts.
 
-        :raises UnprovenError: an earlier try's contacts could not be completed; the next try starts anew.
+        :raises UnprovenError: what an earlier attempt read could not be completed. The next one starts over.
         """
-        begun = said = time.monotonic()
+        progress = ProgressClock()
         rows, requests = 0, self._client.requests_sent
         waiting: list[Record] = []
         for batch in self.staging.batches():
@@ -103,15 +125,17 @@ class Source:
                 if len(waiting) >= _BATCH_ROWS:
                     self._take(writer, waiting)
                     waiting = []
-                now = time.monotonic()
-                if now - said >= _SECONDS_BETWEEN_LINES:
-                    said, sent = now, self._client.requests_sent - requests
-                    log.info("%d contacts read, %.0f/s, %d requests", rows, rows / (now - begun), sent)
+                if progress.is_due():
+                    sent = self._client.requests_sent - requests
+                    speed = progress.per_second(rows)
+                    log.info("%d%s contacts read, %.0f/s, %d requests", rows, self._of_about, speed, sent)
             self._take(writer, waiting)
+        if self._is_full and not self._staged.segments:
+            self._converter.warn_of_absent_attributes()
         if self._staged.segments and self.certificate.verdict != "complete":
             raise UnprovenError(
-                f"An earlier try of this run stopped, and the list could not be proven complete from there: "
-                f"{self.certificate.reason}. Nothing was committed. Run it again: it starts anew."
+                f"An earlier attempt stopped, and the list could not be proven complete from there: "
+                f"{self.certificate.reason}. Nothing was committed. Run it again: it starts over."
             )
 
     @contextlib.contextmanager

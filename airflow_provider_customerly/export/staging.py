@@ -1,9 +1,9 @@
-"""What a try has safely on disk, so that the next try of the same work goes on from there.
+"""Keep what an attempt has read on disk, so that the next attempt resumes there.
 
-A try writes the contacts it has read in segments of some thousand, each as one atomic file. A segment says
-up to which `last_update` the list was settled when it was written: the next try gives out what is older than
-that from the segments and reads the list from there. A contact that changed between the tries has a newer
-stamp, so it comes again and supersedes its older version.
+An attempt writes the contacts that it reads in segments of a few thousand, each as one atomic file. A segment
+records up to which ``last_update`` the list was settled when it was written. The next attempt takes older
+contacts from the segments, and reads the list from there. A contact that changed in between has a newer
+timestamp, so it is read again and supersedes its older version.
 """
 
 from __future__ import annotations
@@ -12,28 +12,27 @@ import dataclasses
 import hashlib
 import re
 from collections import Counter
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_customerly.client.keyset import KeySet
-from airflow_provider_customerly.export.schema import TIMESTAMP
+from airflow_provider_customerly.export.columns import TIMESTAMP
 from airflow_provider_customerly.export.stamps import parse_stamp, stamp_texts
+from airflow_provider_customerly.reading.keyset import KeySet
+from airflow_provider_customerly.storage import RunId
+from airflow_provider_customerly.storage.commit import STAGING, STAGING_LASTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from airflow_provider_customerly.storage import Location
 
-FOLDER = "_staging"
 _FEWEST_ROWS, _MOST_ROWS = 4_000, 20_000
 """In a segment: it grows with what is there already, to one part in a hundred."""
-_LASTS = timedelta(days=2)
-"""Contacts that were deleted since a try would come back with it: an old one is of no use."""
-_NAME = re.compile(rf"{FOLDER}/([0-9a-f]+)/(\d+)-(\d{{8}}T\d{{6}}Z)-[0-9a-f]+\.arrow")
+_NAME = re.compile(rf"{STAGING}/([0-9a-f]+)/(\d+)-({RunId.PATTERN})\.arrow")
 _META = b"customerly"
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 """They follow the end of the Arrow stream, where its readers do not look."""
@@ -69,7 +68,8 @@ class Staged:
     """Contacts given out from the segments,"""
     superseded: dict[int, str] = dataclasses.field(default_factory=dict)
     """and those among them that came again: id to the `last_update` of the newest version."""
-    segments: list[str] = dataclasses.field(default_factory=list)
+    segments: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Name to the `last_update` from which on the try after the one that wrote it has read the list anew."""
 
 
 class Staging:
@@ -84,7 +84,7 @@ class Staging:
 
     def __init__(self, location: Location, owner: str, run: str, settings: str) -> None:
         self._location = location
-        self._folder = f"{FOLDER}/{hashlib.sha256(owner.encode()).hexdigest()[:16]}" if owner else ""
+        self._folder = f"{STAGING}/{hashlib.sha256(owner.encode()).hexdigest()[:16]}" if owner else ""
         self._run = run
         self._settings = settings
         self._waiting: list[pa.RecordBatch] = []
@@ -98,14 +98,17 @@ class Staging:
     def load(self) -> Staged:
         """Find what earlier tries left, and remove what is of no use to anyone."""
         notes = self._read_notes()
-        ends = [name for name in notes if parse_stamp(notes[name].settled)]
-        tip = max(ends, key=lambda name: (notes[name].settled, name), default="")
+        usable = [name for name in notes if parse_stamp(notes[name].settled)]
+        tip = max(usable, key=lambda name: (notes[name].settled, name), default="")
         found: list[str] = []
         while tip in notes:
             found.append(tip)
             tip = notes[tip].previous
         if found and not tip:  # all the way down to a first segment
             newest = notes[found[0]]
+            ends: dict[int, str] = {}
+            for name in found:
+                ends.setdefault(notes[name].tries, notes[name].settled)
             self.staged = Staged(
                 position=newest.position,
                 settled=newest.settled,
@@ -113,7 +116,7 @@ class Staging:
                 tries=newest.tries,
                 windows=newest.windows,
                 misfits=Counter(newest.misfits),
-                segments=found[::-1],
+                segments={name: ends[notes[name].tries] for name in reversed(found)},
             )
             self._previous, self._count, self._total = found[0], len(found), newest.rows
         for name in self._location.list(self._folder) if self._folder else ():
@@ -122,12 +125,12 @@ class Staging:
         return self.staged
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Give the contacts that earlier tries read and that are settled."""
+        """Yield the settled contacts that earlier attempts read."""
         staged = self.staged
-        for name in staged.segments:
+        for name, end in staged.segments.items():
             with pa.ipc.open_stream(self._location.read(name)) as stream:
                 for batch in stream:
-                    settled = batch.filter(_is_before(batch, staged.settled))
+                    settled = batch.filter(_is_before(batch, end))
                     stamps = stamp_texts(settled["last_update"])
                     ids = settled["crmhero_user_id"].to_pylist()
                     for key, stamp, known in zip(ids, stamps, staged.ids.add(ids), strict=True):
@@ -179,22 +182,21 @@ class Staging:
         self._waiting, self._rows, self._note = [], 0, None
 
     def clear(self) -> None:
-        """Remove the segments of this work, and those of others that are too old to be used."""
-        now = datetime.now(timezone.utc)
-        for name in self._location.list(FOLDER):
-            match = _NAME.fullmatch(name)
-            if match is None or f"{FOLDER}/{match[1]}" == self._folder or _is_old(match[3], now):
-                self._location.delete(name)
-                self._location.remove_folder(name.rpartition("/")[0])
+        """Remove the segments of this work; a later commit removes those of others that are too old."""
+        for name in self._location.list(self._folder) if self._folder else ():
+            self._location.delete(name)
+        if self._folder:
+            self._location.remove_folder(self._folder)
 
     def _read_notes(self) -> dict[str, _Note]:
         if not self._folder:
             return {}
-        now = datetime.now(timezone.utc)
+        # Contacts that were deleted since an old try would come back with it.
+        oldest = datetime.now(timezone.utc) - STAGING_LASTS
         notes = {}
         for name in self._location.list(self._folder):
             match = _NAME.fullmatch(name)
-            if match and not _is_old(match[3], now):
+            if match and RunId(match[3]).began > oldest:
                 note = _read_note(self._location.read(name))
                 if note is not None and note.settings == self._settings:
                     notes[name] = note
@@ -226,8 +228,3 @@ def _read_note(segment: bytes) -> _Note | None:
 def _is_before(batch: pa.RecordBatch, settled: str) -> pa.Array:
     older = pc.less(batch["last_update"], pa.scalar(parse_stamp(settled), TIMESTAMP))
     return pc.fill_null(older, True)  # contacts without a stamp come first in the list
-
-
-def _is_old(run: str, now: datetime) -> bool:
-    begun = datetime.strptime(run, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
-    return now - begun > _LASTS

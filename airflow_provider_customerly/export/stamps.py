@@ -1,4 +1,4 @@
-"""`last_update` as the API writes it, and as an instant."""
+"""Convert ``last_update`` between the API's format and a datetime."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _FORM = "%Y-%m-%d %H:%M:%S"
 
 
 def stamp_text(instant: datetime) -> str:
-    """Write an instant as the API would, to the second below."""
+    """Format a datetime like the API, rounded down to seconds."""
     return instant.astimezone(timezone.utc).strftime(_FORM)
 
 
 def stamp_texts(instants: pa.Array) -> list[str]:
-    """Write a column of instants in a form that is read as a stamp, fractions kept; nulls are blank."""
+    """Format a column of times, keeping fractions; nulls become blank."""
     texts: list[str] = pc.fill_null(pc.strftime(instants, _FORM), "").to_pylist()
     return texts
 
 
 def parse_stamp(text: str) -> datetime | None:
-    """Read a stamp of the API; None if it is none."""
+    """Read a timestamp of the API; None if it is invalid."""
     try:
         return datetime.strptime(text, _FORM).replace(tzinfo=timezone.utc)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Exports the project's other lists: tags, teammates, and the help centre's collections and articles.
+"""Export the project's other lists: tags, teammates, and the help centre's collections and articles.
 
-They are short, so each is read whole and held in memory. Their shapes are known second-hand, those of the
-help centre not at all: what has no column of its own stays whole as JSON text.
+They are short, so each is held in memory as a whole. Their shapes are known from second-hand documentation,
+and those of the help centre not at all, so everything without a column is kept as JSON text.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from airflow_provider_customerly.client import CustomerlyProtocolError
-from airflow_provider_customerly.export.current import open_files
-from airflow_provider_customerly.export.guards import UnprovenError, check_rows
-from airflow_provider_customerly.export.writer import VERSIONS
-from airflow_provider_customerly.storage import Column, Dataset, FileEntry, Location, Manifest
+from airflow_provider_customerly.client.meter import Meter
+from airflow_provider_customerly.export.delta import check_delta, publish, warn_if_stale
+from airflow_provider_customerly.export.guards import Guards, UnprovenError
+from airflow_provider_customerly.export.intent import refuse_a_day_that_is_over, refuse_another_project
+from airflow_provider_customerly.export.read import open_commit
+from airflow_provider_customerly.storage import VERSIONS, Column, Dataset, Location, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pyarrow.dataset as ds
+
     from airflow_provider_customerly.client import Client
-    from airflow_provider_customerly.storage import Write
+    from airflow_provider_customerly.export.options import TableFormat
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ _SCHEMAS: dict[str, pa.Schema] = {
 }
 _ARTICLES_A_PAGE = 50
 _MOST_PAGES = 10_000
-_PASSES = 5
+_PASSES = 6
 
 
 def export_stream(
@@ -51,33 +53,45 @@ def export_stream(
     snapshot_date: date | str,
     min_rows: int = 0,
     max_shrink: float | None = None,
-    owner: str = "",
+    table_format: TableFormat = "parquet",
 ) -> dict[str, Any]:
     """Read a list and commit it as the snapshot of a day, replacing an earlier one of that day.
 
-    :param path: folder of the export: text, `os.PathLike`, Airflow's `ObjectStoragePath` or a `Location`.
-    :param min_rows: fewest rows that are believed.
-    :param max_shrink: largest share of the last snapshot's rows that may be missing from this one.
-    :param owner: names what stays the same when the work is tried again.
-    :return: a few figures and paths; nothing personal.
-    :raises ValueError: an argument is wrong; nothing was asked for or written.
-    :raises CustomerlyError: the API failed; nothing was committed.
-    :raises ExportGuardError: a guard was breached, or the list did not hold still; nothing was committed.
+    :param path: folder of the export: text, ``os.PathLike``, Airflow's ``ObjectStoragePath`` or a
+        ``Location``.
+    :param min_rows: minimum number of rows.
+    :param max_shrink: maximum share by which the list may shrink compared to the last snapshot.
+    :param table_format: ``delta`` also publishes each commit as a version of a Delta table.
+    :return: counts and paths; no personal data.
+    :raises ValueError: an argument is invalid. Nothing was requested or written.
+    :raises CustomerlyError: the API failed. Nothing was committed.
+    :raises ExportGuardError: a guard failed, or the list kept changing. Nothing was committed.
+    :raises CommitConflictError: another run committed meanwhile. This run committed nothing.
+    :raises DeltaError: the list is committed, but is not in the Delta table yet.
     """
-    partition = {"snapshot_date": date.fromisoformat(str(snapshot_date)).isoformat()}
+    day = date.fromisoformat(str(snapshot_date)[:10])
+    partition = {"snapshot_date": day.isoformat()}
     location = locate_stream(path, stream)
+    if table_format == "delta":
+        check_delta(location, _SCHEMAS[stream])
     location.check_writable()
-    dataset, started, requests = Dataset(location), datetime.now(timezone.utc), client.requests_sent
-    with dataset.begin(owner) as write:
+    dataset, started, meter, guards = Dataset(location), datetime.now(timezone.utc), Meter(client), Guards()
+    with dataset.begin() as write:
+        write.publish = lambda: publish(dataset) if table_format == "delta" else warn_if_stale(dataset)
+        refuse_another_project(location, write.before, client.base_url)
+        refuse_a_day_that_is_over(dataset, write.before, day)
         records, passes = _read(client, stream)
-        check_rows(len(records), dataset.newest(), min_rows, max_shrink)
+        guards.check_rows(len(records), write.before, min_rows, max_shrink)
         table = _table(stream, records)
+        with write.create_part(partition, table.schema) as part:
+            part.write(table)
+            file = part.close()
         manifest = write.commit(
             Manifest(
                 run=write.run,
                 mode="snapshot",
                 partition=partition,
-                files=[_write_part(write, partition, table)],
+                files=[file],
                 rows=table.num_rows,
                 schema=[Column(field.name, str(field.type)) for field in table.schema],
                 certificate={"verdict": "complete", "reason": None, "passes": passes},
@@ -90,14 +104,17 @@ def export_stream(
     result = {
         "stream": stream,
         "rows": manifest.rows,
-        "bytes": manifest.files[0].bytes,
+        "rows_before": None if write.before is None else write.before.rows,
+        "bytes": sum(entry.bytes for entry in manifest.files),
         "path": str(location),
         "manifest": manifest.name,
         "verdict": "complete",
-        "requests": client.requests_sent - requests,
+        "guards": guards.told(),
+        **meter.figures(),
+        "seconds": round((manifest.finished_at - started).total_seconds(), 3),
     }
     log.info(
-        "Committed %s: %d rows, %d requests. Manifest: %s/%s",
+        "Committed %s: %d rows, %d requests.\n%s/%s",
         *(result[name] for name in ("stream", "rows", "requests", "path", "manifest")),
     )
     return result
@@ -106,22 +123,26 @@ def export_stream(
 def read_stream(path: Any, stream: Stream) -> ds.Dataset:
     """Open the newest committed export of a list.
 
-    :raises ValueError: the path is blank or the stream unknown.
+    :raises ValueError: the path is blank or the stream is unknown.
     :raises FileNotFoundError: nothing has been committed there yet.
     """
     location = locate_stream(path, stream)
-    manifest = Dataset(location).newest()
-    if manifest is None:
-        raise FileNotFoundError(
-            f"No export of {stream} has been committed at {location}. Run one, or check the path."
-        )
-    return open_files(location, manifest.files)
+
+    def newest() -> Manifest:
+        manifest = Dataset(location).newest()
+        if manifest is None:
+            raise FileNotFoundError(
+                f"No export of {stream} has been committed at {location}. Run one, or check the path."
+            )
+        return manifest
+
+    return open_commit(location, newest)
 
 
 def locate_stream(path: Any, stream: str) -> Location:
-    """Give the folder of a list.
+    """Return the folder of a list.
 
-    :raises ValueError: the path is blank or the stream unknown.
+    :raises ValueError: the path is blank or the stream is unknown.
     """
     if stream not in get_args(Stream):
         raise ValueError(f"Unknown stream {stream!r}. Choose one of: {', '.join(get_args(Stream))}.")
@@ -129,24 +150,29 @@ def locate_stream(path: Any, stream: str) -> Location:
 
 
 def _read(client: Client, stream: Stream) -> tuple[list[Any], int]:
-    """Read a list, and tell how often it was read."""
-    once: dict[str, Callable[[], Any]] = {
+    """Read a list until it is the same twice, or three times if it is empty.
+
+    A server may return an empty list by mistake, and the list may change between two pages.
+
+    :return: the records, and how often the list was read.
+    """
+    read: dict[str, Callable[[], list[Any]]] = {
         "tags": client.list_tags,
         "accounts": client.list_accounts,
         "knowledge_collections": client.list_knowledge_collections,
+        "knowledge_articles": lambda: _articles(client),
     }
-    if stream in once:
-        return _records(once[stream]()), 1
-    # Articles come in pages of a list that may move meanwhile: it is believed once it was read twice alike.
-    before = None
+    before: list[Any] | None = None
+    alike = 0
     for number in range(1, _PASSES + 1):
-        found = _articles(client)
-        if found == before:
+        found = read[stream]()
+        alike = alike + 1 if found == before else 1
+        if alike == (2 if found else 3):
             return found, number
         before = found
     raise UnprovenError(
-        f"The help centre's articles changed during each of {_PASSES} readings. Nothing was committed. "
-        "Try again at a quieter hour."
+        f"The list of {stream} kept changing: {_PASSES} attempts to read it all differed. Nothing was "
+        "committed. Try again at a quieter time."
     )
 
 
@@ -154,7 +180,7 @@ def _articles(client: Client) -> list[Any]:
     found: list[Any] = []
     last: list[Any] = []
     for page in range(_MOST_PAGES):
-        some = _records(client.list_knowledge_articles(page=page, per_page=_ARTICLES_A_PAGE))
+        some = client.list_knowledge_articles(page=page, per_page=_ARTICLES_A_PAGE)
         if not some:
             return found
         if some == last:
@@ -164,19 +190,8 @@ def _articles(client: Client) -> list[Any]:
     raise CustomerlyProtocolError(
         "the pages of the help centre's articles repeat or do not end",
         request="GET /knowledge/articles/",
-        advice="Report it to Customerly's support.",
+        advice="Report this to Customerly's support.",
     )
-
-
-def _records(data: Any) -> list[Any]:
-    """Give the records of an answer: a list, or an object with nothing but a list in it."""
-    if isinstance(data, dict) and len(data) == 1:
-        [data] = data.values()
-    if data is None or data == {}:
-        return []
-    if not isinstance(data, list):
-        raise CustomerlyProtocolError("the answer is no list", advice="Report it to Customerly's support.")
-    return data
 
 
 def _table(stream: Stream, records: list[Any]) -> pa.Table:
@@ -204,11 +219,3 @@ def _account(record: Any) -> dict[str, str | None]:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _write_part(write: Write, partition: dict[str, str], table: pa.Table) -> FileEntry:
-    name = write.part_path(partition)
-    sink = write.location.create(name)
-    pq.write_table(table, sink, compression="zstd")
-    sink.close()
-    return FileEntry(path=name, rows=table.num_rows, bytes=sink.bytes, sha256=sink.sha256)

@@ -1,38 +1,27 @@
-"""Writes record batches as Parquet parts, one row group in memory at a time."""
+"""Writes record batches as the parts of a commit, one row group in memory at a time."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import platform
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from airflow_provider_customerly import __version__
 from airflow_provider_customerly.export.superseded import Superseded
-from airflow_provider_customerly.storage import FileEntry, Write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
     from types import TracebackType
 
-    from airflow_provider_customerly.storage.sink import Sink
-
-VERSIONS = {
-    "airflow-provider-customerly": __version__,
-    "pyarrow": pa.__version__,
-    "python": platform.python_version(),
-}
-"""What writes the files, for their manifests."""
+    from airflow_provider_customerly.storage import FileEntry, ParquetFile, Write
 
 _ROW_GROUPS_A_PART = 4
 _ROW_GROUP_BYTES = 32 << 20
-"""Rows that wait in memory are written when they take this much, be they fewer than asked for: contacts may
-carry attributes of any length."""
+"""Rows that wait in memory are written when they take this much, even if the group is smaller than requested:
+contacts may carry attributes of any length."""
 _REREAD_ROWS = 1024
 _MOSTLY_UNIQUE = {"crmhero_user_id", "user_id", "email", "name", "last_update", "attributes", "extra"}
 """Columns for which a dictionary costs time and saves no space."""
@@ -40,13 +29,9 @@ _MOSTLY_UNIQUE = {"crmhero_user_id", "user_id", "email", "name", "last_update", 
 
 @dataclasses.dataclass
 class _Part:
-    name: str
-    sink: Sink
-    writer: pq.ParquetWriter
+    file: ParquetFile
     low: datetime | None = None
     high: datetime | None = None
-    rows: int = 0
-    row_groups: int = 0
 
 
 class PartWriter:
@@ -59,6 +44,7 @@ class PartWriter:
     :param partition: the folder they go to, such as `{"snapshot_date": "2026-11-23"}`.
     :param compression: as Parquet names it, `none` for none.
     :param row_group_size: most rows in a row group.
+    :param deleted: the rows are deleted contacts.
     """
 
     def __init__(
@@ -68,8 +54,11 @@ class PartWriter:
         schema: pa.Schema,
         compression: str = "zstd",
         row_group_size: int = 131_072,
+        *,
+        deleted: bool = False,
     ) -> None:
         self._write = write
+        self._deleted = deleted
         self._partition = partition
         self._schema = schema
         self._compression = compression
@@ -87,10 +76,7 @@ class PartWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._part is not None:
-            # Left alone, both would finish the file whenever they are collected, even after its deletion.
-            self._part.sink.abandon()
-            with contextlib.suppress(Exception):
-                self._part.writer.close()
+            self._part.file.abandon()
 
     @property
     def files(self) -> list[FileEntry]:
@@ -114,7 +100,6 @@ class PartWriter:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take a batch; it is written when a row group is full."""
-        self._write.raise_if_lost()
         self._waiting.append(batch)
         self._waiting_rows += batch.num_rows
         self._waiting_bytes += batch.get_total_buffer_size()
@@ -122,7 +107,7 @@ class PartWriter:
             self._write_row_group()
 
     def finish(self, superseded: Mapping[int, str]) -> list[FileEntry]:
-        """Write what waits, drop rows that have a newer version, and give the files.
+        """Write what waits, drop rows that have a newer version, and return the files.
 
         :param superseded: contact id to the `last_update` of its newest version; rows with an older one go.
         """
@@ -139,7 +124,7 @@ class PartWriter:
         return self.files
 
     def _keep_newest(self, entry: FileEntry, part: _Part, stale: Superseded) -> None:
-        with self._write.location.open(entry.path) as stream:
+        with self._write.location.open(self._write.staged(entry.path)) as stream:
             file = pq.ParquetFile(stream)
             if all(_all_true(stale.keep(batch)) for batch in file.iter_batches(columns=stale.columns)):
                 self._done.append((entry, part))
@@ -160,40 +145,31 @@ class PartWriter:
         self._waiting = rest.to_batches()
         self._waiting_rows, self._waiting_bytes = rest.num_rows, rest.get_total_buffer_size()
         part = self._part or self._open_part()
-        part.writer.write_table(group, row_group_size=self._row_group_size)
-        part.rows += group.num_rows
-        part.row_groups += 1
+        part.file.write(group)
         bounds = pc.min_max(group["last_update"]).as_py()
         part.low = min(filter(None, (part.low, bounds["min"])), default=None)
         part.high = max(filter(None, (part.high, bounds["max"])), default=None)
-        if part.row_groups == _ROW_GROUPS_A_PART:
+        if part.file.row_groups == _ROW_GROUPS_A_PART:
             self._close_part()
 
     def _open_part(self) -> _Part:
-        name = self._write.part_path(self._partition)
-        sink = self._write.location.create(name)
         repetitive = [column for column in self._schema.names if column not in _MOSTLY_UNIQUE]
-        writer = pq.ParquetWriter(
-            sink, self._schema, compression=self._compression, use_dictionary=repetitive or False
+        file = self._write.create_part(
+            self._partition,
+            self._schema,
+            deleted=self._deleted,
+            compression=self._compression,
+            dictionary=repetitive,
         )
-        self._part = _Part(name, sink, writer)
+        self._part = _Part(file)
         return self._part
 
     def _close_part(self) -> None:
         part = self._part
         if part is None:
             return
-        part.writer.close()
-        part.sink.close()
+        self._done.append((part.file.close(), part))
         self._part = None
-        entry = FileEntry(
-            path=part.name,
-            rows=part.rows,
-            bytes=part.sink.bytes,
-            sha256=part.sink.sha256,
-            row_groups=part.row_groups,
-        )
-        self._done.append((entry, part))
 
 
 def _all_true(mask: pa.Array) -> bool:

@@ -1,4 +1,4 @@
-"""An Airflow connection as arguments for the HTTP client: the one place where its fields gain meaning."""
+"""Convert the fields of an Airflow connection to arguments of the client."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from airflow_provider_customerly.client.settings import DEFAULT_BASE_URL, checked_token, names_this_machine
-from airflow_provider_customerly.hooks.wording import wanted
+from airflow_provider_customerly.client.settings import (
+    DEFAULT_BASE_URL,
+    MaxConcurrency,
+    checked_token,
+    names_this_machine,
+)
+from airflow_provider_customerly.reading.windows import PageSize
+from airflow_provider_customerly.values.arguments import wanted
 
 _DEFAULT_PATH = "v1"
+_OWN_PORTS = {"https": 443, "http": 80}
 
 
 class ConnectionFields(Protocol):
@@ -26,11 +33,11 @@ class ConnectionFields(Protocol):
 
 
 class Extra(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a connection's extra field may say. None stands for the client's own default."""
+    """The extra field of a connection. None means the client's default."""
 
     requests_per_second: Annotated[float, msgspec.Meta(ge=0.01, le=1000)] | None = None
-    max_concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
-    page_size: Annotated[int, msgspec.Meta(ge=20, le=100)] | None = None
+    max_concurrency: MaxConcurrency | None = None
+    page_size: PageSize | None = None
     timeout: Annotated[float, msgspec.Meta(ge=1, le=600)] | None = None
     retry_budget: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
     hash_secret: str | None = None
@@ -39,10 +46,10 @@ class Extra(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def client_arguments(connection: ConnectionFields) -> dict[str, Any]:
-    """Return the arguments of ``Client`` that a connection states; what it leaves out keeps its default.
+    """Return the arguments of ``Client`` that a connection sets.
 
-    :raises ValueError: the access token is missing, the host is no URL, or an extra field has a value that
-        cannot be meant. The text names the connection and the field and quotes nothing that may be secret.
+    :raises ValueError: the access token is missing, the host is not a URL, or an extra field is invalid. The
+        message names the connection and the field, and quotes nothing that may be secret.
     """
     settings = msgspec.to_builtins(read_extra(connection))
     settings.pop("hash_secret", None)
@@ -53,8 +60,8 @@ def client_arguments(connection: ConnectionFields) -> dict[str, Any]:
 
 
 def read_extra(connection: ConnectionFields) -> Extra:
-    """Return the extra field, checked. Numbers and flags may be text, as a connection URI gives them."""
-    # An emptied form field is stored as null or "": not set.
+    """Read and check the extra field. Numbers and flags may be text, as they are in a connection URI."""
+    # A form field that was cleared is stored as null or "".
     stated = {name: value for name, value in _extra_object(connection).items() if value not in (None, "")}
     try:
         return msgspec.convert(stated, Extra, strict=False)
@@ -62,24 +69,26 @@ def read_extra(connection: ConnectionFields) -> Extra:
         name = str(error).partition(" - at `$.")[2].rstrip("`")
         raise ValueError(
             f"Connection {connection.conn_id!r}: extra field {name!r} must be {wanted(Extra, name)}. "
-            "Correct it, or remove it to use the default."
+            "Fix it, or remove it to use the default."
         ) from None
 
 
 def unknown_extra(connection: ConnectionFields) -> list[str]:
-    """Return the names in the extra field that nothing reads: most likely they are misspelt."""
+    """Return unknown names in the extra field, which are probably misspelt."""
     return sorted(set(_extra_object(connection)) - set(Extra.__struct_fields__))
 
 
 def base_url(connection: ConnectionFields) -> str:
-    """Put the base URL together from host, port and path, as a form, JSON or a connection URI give them.
+    """Build the base URL from host, port and path, as set in the form, in JSON or in a connection URI.
 
-    An empty host is the public API. Without a scheme it is https, or http on this machine's loopback address.
-    Without a path it is ``/v1``, as in the public API's address.
+    The default host is the public API. The default scheme is https, or http for a loopback address. The
+    default path is ``/v1``, as in the URL of the public API. The scheme's own port is left out, so that an
+    address is the same with it and without: the form asks for it (see ``provider_info``), and exports and
+    syncs tell projects apart by their addresses.
     """
     host = (connection.host or "").strip()
     if not host:
-        if connection.port or connection.schema:
+        if connection.port not in (None, 0, _OWN_PORTS["https"]) or connection.schema:
             raise ValueError(
                 "it has a port or a path but no host. Set the host, or clear the port and the schema."
             )
@@ -95,10 +104,11 @@ def base_url(connection: ConnectionFields) -> str:
         raise ValueError(f"the host is not an http or https URL. Write it like {DEFAULT_BASE_URL}.")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError(
-            "the host holds a user, a query or a fragment. Leave only the URL; the token is the password."
+            "the host has a user, a query or a fragment. Keep only the URL. The token belongs in the "
+            "password."
         )
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    authority = f"{name}:{port}" if port else name
+    authority = f"{name}:{port}" if port and port != _OWN_PORTS[parts.scheme] else name
     path = parts.path.strip("/") or (connection.schema or "").strip("/") or _DEFAULT_PATH
     return f"{parts.scheme}://{authority}/{path}"
 
@@ -122,7 +132,7 @@ def _token(password: str | None) -> str:
     if not password or password.isspace():
         raise ValueError(
             "it has no access token. Create one in Customerly (Project Settings > Installation > Public API) "
-            "and set it as the connection's password, which the form calls access token."
+            "and save it as the connection's password (`Access token` in the form)."
         )
     return checked_token(password)
 

@@ -1,4 +1,4 @@
-"""The hook: an Airflow connection in, a Customerly client out."""
+"""The hook, which creates a Customerly client from an Airflow connection."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from airflow.sdk import Connection
 
-_TEST_RETRY_BUDGET = 5.0  # seconds: somebody waits in front of the form
+_TEST_RETRY_BUDGET = 5.0  # seconds; a user is waiting for the form
 
 
 class CustomerlyHook(BaseHook):
-    """Connects to Customerly.
+    """Connect to Customerly.
 
-    A setting is taken from this hook's arguments, else from the connection, else it is the client's default.
-    Nothing is looked up before the client is first used.
+    The hook's arguments override the settings of the connection, which override the client's defaults. The
+    connection is only looked up when the client is first used.
 
-    :param customerly_conn_id: an Airflow connection of type ``customerly``: the password is the access token,
-        the host the base URL (default ``https://api.customerly.io/v1``); the extra field may hold
+    :param customerly_conn_id: an Airflow connection of type ``customerly``. The password is the access token,
+        and the host is the base URL (default ``https://api.customerly.io/v1``). The extra field may have
         ``auth_header`` (``bearer`` or ``legacy``), ``timeout``, ``requests_per_second``, ``max_concurrency``,
         ``page_size``, ``retry_budget``, ``allow_insecure_http`` and ``hash_secret``.
-    :param page_size: contacts asked for in one request.
-    :param max_concurrency: most requests in flight at once.
+    :param page_size: contacts per request.
+    :param max_concurrency: maximum number of concurrent requests.
     """
 
     conn_name_attr = "customerly_conn_id"
@@ -57,21 +57,22 @@ class CustomerlyHook(BaseHook):
 
     @cached_property
     def client(self) -> Client:
-        """The client, made from the connection at first use.
+        """The client, created from the connection at first use.
 
-        :raises ValueError: there is no such connection, it has no token, or a field that cannot be meant; the
-            text names it.
-        :raises AirflowNotFoundException: it was not found, and a secrets backend failed that may have it.
+        :raises ValueError: the connection does not exist, has no token, or has an invalid field. The message
+            says which.
+        :raises AirflowNotFoundException: the connection was not found, and a secrets backend that may have it
+            failed.
         """
         return self._make_client(page_size=self.page_size, max_concurrency=self.max_concurrency)
 
     def get_conn(self) -> Client:
-        """Return the client; the same one at each call."""
+        """Return the client, the same one for each call."""
         return self.client
 
     @cached_property
     def hash_secret(self) -> str | None:
-        """The connection's ``hash_secret``, masked in logs; None when it has none."""
+        """The connection's ``hash_secret``, masked in logs; None if it has none."""
         secret = read_extra(self._find_connection()).hash_secret
         if secret:
             mask_secret(secret)
@@ -84,17 +85,19 @@ class CustomerlyHook(BaseHook):
                 client.check()
                 return True, f"{client.base_url} answered and knows the token."
         except (CustomerlyError, ValueError) as error:
-            return False, str(error)
+            # Airflow tests the form's connection under a random id, which means nothing to the user.
+            said = str(error).removeprefix(f"Connection {self.customerly_conn_id!r}: ")
+            return False, said[:1].upper() + said[1:]
 
     def iter_contacts(self, contact_type: ContactType = "users") -> Iterator[pa.RecordBatch]:
-        """Read all contacts, each once in its newest version, with the columns and types of an export.
+        """Yield all contacts, each once in its newest version, with the columns and types of an export.
 
-        A contact may change while the list is read, so which version is the newest is known only at the end:
-        the contacts are first written to a temporary local folder, which is removed when the iteration ends.
+        Contacts may change while the list is read, so the newest versions are only known at the end. Contacts
+        are therefore first written to a temporary local folder, which is removed when the iteration ends.
 
         :param contact_type: ``users`` or ``leads``.
-        :raises CustomerlyError: a request failed for good.
-        :raises UnprovenError: it could not be proven that no contact was lost.
+        :raises CustomerlyError: a request failed and retries did not help.
+        :raises UnprovenError: the list could not be proven complete.
         """
         from airflow_provider_customerly.export import export_snapshot, read_contacts
         from airflow_provider_customerly.storage import Location
@@ -107,7 +110,7 @@ class CustomerlyHook(BaseHook):
     def get_contacts_df(self, contact_type: ContactType = "users") -> pd.DataFrame:
         """Read all contacts into a pandas DataFrame with Arrow-backed columns; see ``iter_contacts``.
 
-        The whole list is held in memory: about 2 KB for each contact.
+        All contacts are held in memory, about 2 KB each.
         """
         import pandas as pd
         import pyarrow as pa

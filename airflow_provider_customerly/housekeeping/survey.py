@@ -1,17 +1,16 @@
-"""What is committed below a folder, from when, and how big it is."""
+"""Survey what is committed below a folder, when, and how big it is."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_customerly.housekeeping.places import RUN, folder, look, within
-from airflow_provider_customerly.storage import chain, lease, manifest
-from airflow_provider_customerly.storage.manifest import read_manifest
+from airflow_provider_customerly.housekeeping.places import find_places, folder, within
+from airflow_provider_customerly.storage import DamagedManifestError, Dataset, RefusedError, lock
+from airflow_provider_customerly.storage.manifest import MANIFESTS, list_numbers, read_manifests
 from airflow_provider_customerly.sync.counts import Counts
-from airflow_provider_customerly.sync.record import read_records
+from airflow_provider_customerly.sync.records import read_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,19 +19,15 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location, Manifest
 
 _NEWEST = 10
-"""Commits that are read and told of: an export of years has thousands."""
-
-_RUN = re.compile(RUN)
+"""Number of commits shown: over the years an export may have a thousand."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit, as its manifest tells. Times are UTC, in ISO form."""
+    """One commit, from its manifest. Times are UTC in ISO format."""
 
     manifest: str
     mode: str
-    adds_to: str | None
-    """The commit that this one adds to; None if its files are the whole state."""
     partition: dict[str, str]
     rows: int
     deletions: dict[str, int]
@@ -42,32 +37,32 @@ class Commit:
     newest_update: str | None
     watermark: str | None
     verdict: str | None
-    """None for what was not read from the API."""
+    """None if nothing was read from the API."""
     reason: str | None
     finished_at: str
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """A dataset: its commits, the newest first, and what it takes up."""
+    """A dataset: its commits, newest first, and its size."""
 
     name: str
     commits: int
     files: int
     bytes: int
     unnamed_files: int
-    """Data files that belong to no commit: of a run at work, or of one that ended early."""
+    """Data files that belong to no commit: orphans, or files of a running run."""
     newest: list[Commit]
     problems: list[str]
 
 
 @dataclass(frozen=True)
 class SyncSummary:
-    """A sync and its newest run, as the run's record tells; the ledger is a dataset of its own."""
+    """A sync and its newest run, from the run's record. The ledger is listed as a dataset."""
 
     name: str
     record: str | None
-    """None if there is no record, as for the rest."""
+    """None if there is no record; then all other fields are empty."""
     outcome: str | None
     error: str | None
     finished_at: str | None
@@ -77,7 +72,7 @@ class SyncSummary:
 
 @dataclass(frozen=True)
 class Survey:
-    """All that is committed below a folder, and who works on it right now."""
+    """Everything committed below a folder, and the runs that are active there."""
 
     path: str
     datasets: list[DatasetSummary]
@@ -85,11 +80,11 @@ class Survey:
     at_work: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the survey as JSON values."""
+        """Return the survey as JSON values."""
         return asdict(self)
 
     def to_text(self) -> str:
-        """Give the survey as lines for a terminal."""
+        """Return the survey as text for a terminal."""
         lines = [self.path]
         lines += [line for one in self.syncs for line in ("", *_sync_lines(one))]
         for dataset in self.datasets:
@@ -99,11 +94,11 @@ class Survey:
 
 
 def survey(location: Location) -> Survey:
-    """Look at all state below a folder.
+    """Survey the exports and syncs below a folder.
 
-    :raises ValueError: there is none.
+    :raises RefusedError: there are none.
     """
-    places = look(location)
+    places = find_places(location)
     return Survey(
         path=str(location),
         datasets=[_dataset(location, name, within(places.files, name)) for name in places.datasets],
@@ -113,42 +108,30 @@ def survey(location: Location) -> Survey:
 
 
 def _dataset(location: Location, name: str, files: Mapping[str, int]) -> DatasetSummary:
-    place = folder(location, name)
-    manifests = manifest.manifest_names(place)
-    runs = {one.run for one in manifests}
-    data = {
-        file: size for file, size in files.items() if not file.startswith((manifest.FOLDER, lease.FOLDER))
-    }
-    unnamed = [file for file in data if not runs & set(_RUN.findall(file))]
-    newest, problems = [], []
-    for one in reversed(manifests[-_NEWEST:]):
-        try:
-            newest.append(_commit(read_manifest(place, one.name)))
-        except FileNotFoundError:  # replaced since the listing
-            continue
-        except ValueError as problem:
-            problems.append(str(problem))
-    gap = _gap(place, newest[0].manifest) if newest else ""
-    if gap and gap not in problems:
-        problems.append(gap)
+    dataset = Dataset(folder(location, name))
+    commits, problems = [], []
+    try:
+        for one in read_manifests(dataset.location, list_numbers(dataset.location).living):
+            if isinstance(one, DamagedManifestError):
+                problems.append(str(one))
+            else:
+                commits.append(one)
+    except RefusedError as problem:
+        problems.append(str(problem))
+    data = {file: size for file, size in files.items() if not file.startswith((MANIFESTS, lock.FOLDER))}
+    named = {entry.path for one in commits for entry in one.files}
+    for entry in commits[-1].files if commits else ():
+        if data.get(entry.path) != entry.bytes:
+            problems.append(f"{entry.path}, a file of the newest commit, is missing or truncated")
     return DatasetSummary(
         name=name or ".",
-        commits=len(manifests),
-        files=len(data) - len(unnamed),
-        bytes=sum(data.values()) - sum(data[file] for file in unnamed),
-        unnamed_files=len(unnamed),
-        newest=newest,
+        commits=len(commits),
+        files=len(named & set(data)),
+        bytes=sum(size for file, size in data.items() if file in named),
+        unnamed_files=len(set(data) - named),
+        newest=[_commit(one) for one in reversed(commits[-_NEWEST:])],
         problems=problems,
     )
-
-
-def _gap(place: Location, name: str) -> str:
-    """Say which of the commits that this one rests on is gone or damaged; blank if none is."""
-    try:
-        chain(place, read_manifest(place, name))
-    except (FileNotFoundError, ValueError) as problem:
-        return str(problem) if place.exists(name) else ""  # replaced since
-    return ""
 
 
 def _sync(location: Location, name: str) -> SyncSummary:
@@ -168,12 +151,11 @@ def _commit(told: Manifest) -> Commit:
     return Commit(
         manifest=told.name,
         mode=told.mode,
-        adds_to=told.after or None,
         partition=told.partition,
         rows=told.rows,
         deletions=told.deletions,
-        files=len(told.parts),
-        bytes=sum(file.bytes for file in told.parts),
+        files=len(told.files),
+        bytes=sum(file.bytes for file in told.files),
         oldest_update=_iso(told.low),
         newest_update=_iso(told.high),
         watermark=_iso(told.watermark),
@@ -186,11 +168,11 @@ def _commit(told: Manifest) -> Commit:
 def _at_work(location: Location, places: Places) -> list[str]:
     now = datetime.now(timezone.utc)
     return [
-        f"{claim.owner or 'somebody'} at {name or '.'}, process {claim.process.pid} on {claim.process.host}, "
-        f"last heard of at {_iso(claim.renewed_at)}"
+        f"{claim.owner or 'a run'} at {name or '.'}, process {claim.process.pid} on {claim.process.host}, "
+        f"last active at {_iso(claim.renewed_at)}"
         for name in places.leased
-        for claim in lease.claims(folder(location, name))
-        if not claim.is_dead("", now)
+        for claim in lock.claims(folder(location, name))
+        if not claim.is_dead(now)
     ]
 
 
@@ -209,7 +191,7 @@ def _lines(dataset: DatasetSummary) -> list[str]:
     lines = [f"{dataset.name}: commits: {dataset.commits}, files: {dataset.files}, {size(dataset.bytes)}"]
     if dataset.unnamed_files:
         lines.append(
-            f"    {dataset.unnamed_files} files of no commit: of a run at work, or of one that ended early"
+            f"    {dataset.unnamed_files} files belong to no commit: orphans, or files of a running run"
         )
     for commit in dataset.newest:
         lines += _commit_lines(commit)
@@ -231,7 +213,7 @@ def _commit_lines(commit: Commit) -> list[str]:
 
 
 def size(number: float) -> str:
-    """Give a number of bytes in the unit a person would use."""
+    """Return a number of bytes in a readable unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"

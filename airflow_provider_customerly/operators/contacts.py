@@ -1,22 +1,25 @@
-"""Erase contacts for good; tag contacts, or untag them."""
+"""Operators that permanently delete contacts, and that tag or untag them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
+from airflow_provider_customerly.client import ContactType
 from airflow_provider_customerly.contacts import (
     RefusedError,
     UnfinishedError,
     erase_contacts,
     tag_contacts,
 )
+from airflow_provider_customerly.contacts.erase import Reach
+from airflow_provider_customerly.delivery.deliver import BatchSize
 from airflow_provider_customerly.hooks.failures import fail_at_once
 from airflow_provider_customerly.hooks.lookup import find_location
+from airflow_provider_customerly.operators.base import checked
 from airflow_provider_customerly.operators.named_contacts import NamedArguments, NamedContactsOperator
-from airflow_provider_customerly.transfers.checking import checked
-from airflow_provider_customerly.transfers.context import leave_result, name_of_task_instance, tell_outlets
+from airflow_provider_customerly.transfers.context import name_of_task_instance, tell_outlets, withhold_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,65 +29,75 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location
 
 
-class DeleteArguments(NamedArguments, frozen=True, kw_only=True):
-    """What an erasure can be told."""
+def _check_leads(arguments: DeleteArguments | TagArguments) -> None:
+    if arguments.contact_type == "leads" and arguments.user_ids is not None:
+        raise ValueError("Leads have no user_id. Identify them by email.")
 
-    contact_type: Literal["users", "leads", "both"]
-    max_deletions: Annotated[int, Meta(ge=0)]
-    look_only: bool
-    record_path: Annotated[str, Meta(pattern=r"\S")] | None
-    record_conn_id: str | None
+
+class DeleteArguments(NamedArguments, frozen=True, kw_only=True):
+    """The arguments of an erasure."""
+
+    contact_type: Reach = "both"
+    max_deletions: Annotated[int, Meta(ge=0)] = 100
+    look_only: bool = False
+    record_path: str | None = None
+    record_conn_id: str | None = None
+
+    expected = {
+        **NamedArguments.expected,
+        "look_only": "(dry_run) must be true or false",
+    }
+    rules = (*NamedArguments.rules, _check_leads)
 
 
 class TagArguments(NamedArguments, frozen=True, kw_only=True):
-    """What tagging can be told."""
+    """The arguments of tagging."""
 
-    contact_type: Literal["users", "leads"]
+    contact_type: ContactType = "users"
     tag: Annotated[str, Meta(pattern=r"\S")]
-    untag: bool
-    batch_size: Annotated[int, Meta(ge=1, le=100)]
+    untag: bool = False
+    batch_size: BatchSize = 50
 
-
-EXPECTED = {
-    "parameters": "must be a list or a dictionary of values, or None",
-    "record_path": "must not be blank; if it is a template, check the variable it is rendered from",
-    "tag": "must not be blank; if it is a template, check the variable it is rendered from",
-    "look_only": "(dry_run) must be true or false",
-}
+    expected = {
+        **NamedArguments.expected,
+        "tag": "must not be blank; if it is a template, check the variable it is rendered from",
+    }
+    rules = (*NamedArguments.rules, _check_leads)
 
 
 class CustomerlyDeleteContactsOperator(NamedContactsOperator):
-    """Delete contacts for good, with their conversations and history, and leave evidence: erasure requests.
+    """Permanently delete contacts, with their conversations and history, and keep evidence of it.
 
-    There is no way back. So everything is checked before the first deletion: each entry, their number against
-    ``max_deletions``, the token, and that the record can be written. A contact that is not there any more
-    counts as ``already_gone``, so that running the task again is harmless.
+    Deletions cannot be undone. So everything is checked before the first one: each entry, their number
+    against ``max_deletions``, the token, and that the record can be written. A contact that no longer exists
+    counts as ``already_gone``, so it is safe to run the task again.
 
-    One contact that cannot be deleted does not keep the others from being tried (unless 20 fail and no other
-    passes); then the task **fails** and tells the positions and reasons, never the values. The result (XCom,
-    and the event of each asset among ``outlets``) has counts only. What is rendered for ``emails``,
-    ``user_ids`` and ``parameters`` is not shown by Airflow; what is written into the DAG is. Prefer a query:
-    then no contact goes through Airflow.
+    A contact that cannot be deleted does not stop the others (unless 20 fail and none succeeds). The task
+    then **fails** and reports the positions and reasons, never the values. The result (XCom, and the event of
+    each asset in ``outlets``) only has counts. Airflow does not show the rendered values of ``emails``,
+    ``user_ids`` and ``parameters``, but it does show what you write in the DAG file. Prefer a query: then no
+    contact passes through Airflow.
 
-    :param emails: the contacts, by email; exactly one of this, ``user_ids`` and ``sql``.
-    :param user_ids: the contacts, by your own ids; users only.
-    :param sql: a query whose one column is named ``email`` or ``user_id``, or the name of a ``.sql`` file.
-    :param parameters: values for the placeholders in ``sql``, in the style of the database's driver.
-    :param sql_conn_id: Airflow connection for ``sql``; any type whose hook speaks SQL.
-    :param contact_type: where contacts are looked for: ``users``, ``leads`` or ``both``. With ``user_ids``
-        only among users, for leads have none.
+    :param emails: contacts by email. Set exactly one of ``emails``, ``user_ids`` and ``sql``.
+    :param user_ids: contacts by your own ids; users only.
+    :param sql: a query with a single column named ``email`` or ``user_id``, or the name of a ``.sql`` file.
+    :param parameters: values for the placeholders in ``sql``, in the style of the database driver.
+    :param sql_conn_id: Airflow connection for ``sql``, of any type with an SQL hook.
+    :param contact_type: where to look for contacts: ``users``, ``leads`` or ``both``. ``user_ids`` only match
+        users, because leads have none.
     :param customerly_conn_id: connection of type ``customerly``.
-    :param max_deletions: fail, and delete nothing, when there are more contacts.
-    :param dry_run: look each contact up and delete none; the result counts them as ``found``. No record is
-        written. In Airflow's rendered templates it is ``look_only``, for an operator has a method named
-        ``dry_run``.
-    :param record_path: folder or bucket for the records, anything ``ObjectStoragePath`` takes; no record by
-        default. A record has the outcome of each contact by its position, and its hash if the connection has
-        a ``hash_secret``.
+    :param max_deletions: fail, and delete nothing, if there are more contacts.
+    :param dry_run: look up each contact and delete none; the result counts them as ``found``. No record is
+        written. Airflow's rendered templates show it as ``look_only``, because operators already have a
+        method named ``dry_run``.
+    :param record_path: folder or bucket for the records, any path that ``ObjectStoragePath`` takes; no record
+        by default. A record has the outcome of each contact by position, and its hash if the connection has a
+        ``hash_secret``.
     :param record_conn_id: Airflow connection for ``record_path``, unless the path names one.
-    :param max_concurrency: most requests at once.
+    :param max_concurrency: maximum number of concurrent requests.
     """
 
+    arguments = DeleteArguments
     template_fields: Sequence[str] = (
         *NamedContactsOperator.template_fields,
         "max_deletions",
@@ -108,11 +121,13 @@ class CustomerlyDeleteContactsOperator(NamedContactsOperator):
         self.look_only = dry_run  # an operator has a method named dry_run
         self.record_path = record_path
         self.record_conn_id = record_conn_id
+        self.check_literals()
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Delete the contacts and return what came of it."""
+    def carry_out(self, context: Context) -> dict[str, Any]:
+        """Delete the contacts and return the result."""
         with fail_at_once(ValueError, RefusedError):
-            arguments = checked(DeleteArguments, EXPECTED, self)
+            arguments = checked(DeleteArguments, self)
+            self._refuse_numbers(arguments)
             named = self._named(arguments, arguments.max_deletions)
             try:
                 with self.hook.client as client:
@@ -128,10 +143,24 @@ class CustomerlyDeleteContactsOperator(NamedContactsOperator):
                         stop=self._stop,
                     )
             except UnfinishedError as error:
-                leave_result(self, context, error.result)
+                self.keep(error.result)
                 raise
+        if arguments.look_only:
+            withhold_events(self)
+        self.keep(result)
         tell_outlets(self.outlets, context, result)
         return result
+
+    def _refuse_numbers(self, arguments: DeleteArguments) -> None:
+        """Raise ``ValueError`` for numbers, which a template may have made from other ids."""
+        for name in ("emails", "user_ids"):
+            entries = getattr(arguments, name) or ()
+            if name in self.rendered_natively and any(isinstance(entry, int | float) for entry in entries):
+                raise ValueError(
+                    f"{name} contains numbers, and in this DAG templates turn text into numbers: the id 1e5 "
+                    "becomes 100000. Nothing was deleted. Pass ids as text, or pass the output of the other "
+                    "task directly instead of a template."
+                )
 
     def _record_location(self, arguments: DeleteArguments) -> Location | None:
         if arguments.record_path is None:
@@ -140,29 +169,31 @@ class CustomerlyDeleteContactsOperator(NamedContactsOperator):
 
 
 class CustomerlyTagContactsOperator(NamedContactsOperator):
-    """Put a tag on contacts, or take it off.
+    """Add a tag to contacts, or remove it.
 
-    Contacts are sent in batches. A batch that is refused is sent again in halves until those at fault stand
-    alone; all others are sent, then the task **fails** and tells the positions and reasons, never the values.
-    Whether Customerly refuses or passes over a contact that does not exist is not known: passed over, it
-    counts as sent.
+    Contacts are sent in batches. If Customerly refuses a batch, it is sent again in halves until the contacts
+    at fault are alone. All others are sent, then the task **fails** and reports the positions and reasons,
+    never the values. It is not known whether Customerly refuses or ignores a contact that does not exist. If
+    it ignores it, the contact counts as sent.
 
-    The result (XCom, and the event of each asset among ``outlets``) has counts only. What is rendered for
-    ``emails``, ``user_ids`` and ``parameters`` is not shown by Airflow; what is written into the DAG is.
+    The result (XCom, and the event of each asset in ``outlets``) only has counts. Airflow does not show the
+    rendered values of ``emails``, ``user_ids`` and ``parameters``, but it does show what you write in the DAG
+    file.
 
     :param tag: the tag.
-    :param untag: take the tag off.
-    :param emails: the contacts, by email; exactly one of this, ``user_ids`` and ``sql``.
-    :param user_ids: the contacts, by your own ids; users only.
-    :param sql: a query whose one column is named ``email`` or ``user_id``, or the name of a ``.sql`` file.
-    :param parameters: values for the placeholders in ``sql``, in the style of the database's driver.
-    :param sql_conn_id: Airflow connection for ``sql``; any type whose hook speaks SQL.
+    :param untag: remove the tag.
+    :param emails: contacts by email. Set exactly one of ``emails``, ``user_ids`` and ``sql``.
+    :param user_ids: contacts by your own ids; users only.
+    :param sql: a query with a single column named ``email`` or ``user_id``, or the name of a ``.sql`` file.
+    :param parameters: values for the placeholders in ``sql``, in the style of the database driver.
+    :param sql_conn_id: Airflow connection for ``sql``, of any type with an SQL hook.
     :param contact_type: ``users`` or ``leads``.
     :param customerly_conn_id: connection of type ``customerly``.
-    :param batch_size: contacts in one request, 1 to 100.
-    :param max_concurrency: most requests at once.
+    :param batch_size: contacts per request, 1 to 100.
+    :param max_concurrency: maximum number of concurrent requests.
     """
 
+    arguments = TagArguments
     template_fields: Sequence[str] = (*NamedContactsOperator.template_fields, "tag", "untag")
 
     def __init__(
@@ -178,11 +209,12 @@ class CustomerlyTagContactsOperator(NamedContactsOperator):
         self.tag = tag
         self.untag = untag
         self.batch_size = batch_size
+        self.check_literals()
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Tag the contacts and return what came of it."""
+    def carry_out(self, context: Context) -> dict[str, Any]:
+        """Tag the contacts and return the result."""
         with fail_at_once(ValueError, RefusedError):
-            arguments = checked(TagArguments, EXPECTED, self)
+            arguments = checked(TagArguments, self)
             named = self._named(arguments)
             try:
                 with self.hook.client as client:
@@ -197,7 +229,8 @@ class CustomerlyTagContactsOperator(NamedContactsOperator):
                         stop=self._stop,
                     )
             except UnfinishedError as error:
-                leave_result(self, context, error.result)
+                self.keep(error.result)
                 raise
+        self.keep(result)
         tell_outlets(self.outlets, context, result)
         return result

@@ -1,36 +1,63 @@
-"""What operators share that work on contacts which are named one by one."""
+"""The base of operators that work on a list of contacts."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
-from msgspec import Meta
-
+from airflow_provider_customerly.client.settings import MaxConcurrency
 from airflow_provider_customerly.contacts import Named, collect
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
-from airflow_provider_customerly.transfers.private_fields import PrivateFieldsOperator, shown
-from airflow_provider_customerly.transfers.sql_source import SqlSource
+from airflow_provider_customerly.operators.base import CustomerlyOperator
+from airflow_provider_customerly.transfers.sql_source import SqlSource, check_query
+from airflow_provider_customerly.values.arguments import Arguments, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow_provider_customerly.contacts import NamedBy
 
 
-class NamedArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """What operators on named contacts can be told, besides the lists that name them."""
-
-    sql: str | None
-    parameters: dict[str, Any] | list[Any] | None
-    sql_conn_id: str | None
-    max_concurrency: Annotated[int, Meta(ge=1, le=64)]
+_A_LIST = (
+    "must be a list. A template renders to text unless the DAG has render_template_as_native_obj=True. Pass "
+    "the output of another task directly"
+)
 
 
-class NamedContactsOperator(PrivateFieldsOperator):
+def _check_source(arguments: NamedArguments) -> None:
+    if sum(one is not None for one in (arguments.emails, arguments.user_ids, arguments.sql)) != 1:
+        raise ValueError("Set exactly one of emails, user_ids and sql as the source of the contacts.")
+
+
+def _check_query(arguments: NamedArguments) -> None:
+    if arguments.sql is not None:
+        check_query(arguments.sql)
+        if arguments.sql_conn_id is None:
+            raise ValueError("sql_conn_id is missing. Set it to the Airflow connection of the database.")
+    elif arguments.parameters is not None or arguments.sql_conn_id is not None:
+        raise ValueError("sql_conn_id and parameters only work with sql. Remove them, or set sql.")
+
+
+class NamedArguments(Arguments, frozen=True, kw_only=True):
+    """The arguments that these operators share."""
+
+    emails: list[Any] | None = None
+    user_ids: list[Any] | None = None
+    sql: str | None = None
+    parameters: dict[str, Any] | list[Any] | None = None
+    sql_conn_id: str | None = None
+    customerly_conn_id: str = CustomerlyHook.default_conn_name
+    max_concurrency: MaxConcurrency = 1
+
+    expected: ClassVar[Mapping[str, str]] = {
+        "emails": _A_LIST,
+        "user_ids": _A_LIST,
+        "parameters": "must be a list or a dictionary of values, or None",
+    }
+    rules: ClassVar[Sequence[Rule]] = (_check_source, _check_query)
+
+
+class NamedContactsOperator(CustomerlyOperator):
     """Base of operators whose contacts come from a list of emails, a list of user ids, or a query."""
 
     template_fields: Sequence[str] = (
@@ -72,11 +99,11 @@ class NamedContactsOperator(PrivateFieldsOperator):
 
     @cached_property
     def hook(self) -> CustomerlyHook:
-        """The hook; its client is made at first use."""
-        return CustomerlyHook(self.customerly_conn_id, max_concurrency=self.max_concurrency)
+        """The hook, whose client is created at first use."""
+        return CustomerlyHook(self.connection_id, max_concurrency=self.max_concurrency)
 
     def on_kill(self) -> None:
-        """Begin no further contact, and give up waiting for requests."""
+        """Start no further contact, and cancel waiting requests."""
         self._stop.set()
         self.hook.client.cancel()
 
@@ -87,26 +114,13 @@ class NamedContactsOperator(PrivateFieldsOperator):
     def _named(self, arguments: NamedArguments, max_deletions: int | None = None) -> Named:
         """Read and check the contacts.
 
-        :raises ValueError: says what is wrong, and quotes no contact.
+        :raises ValueError: contacts are invalid. The message quotes none of them.
         """
-        emails, user_ids = shown(self.emails), shown(self.user_ids)
-        if sum(source is not None for source in (emails, user_ids, arguments.sql)) != 1:
-            raise ValueError("Give exactly one of emails, user_ids and sql: where the contacts come from.")
-        if arguments.sql is None:
-            if arguments.parameters is not None or arguments.sql_conn_id is not None:
-                raise ValueError("sql_conn_id and parameters go with sql: leave them out.")
-            by: NamedBy = "email" if emails is not None else "user_id"
-            entries = emails if emails is not None else user_ids
-            if isinstance(entries, str) or not isinstance(entries, Sequence):
-                raise ValueError(
-                    f"{'emails' if emails is not None else 'user_ids'} must be a list, and is of type "
-                    f"{type(entries).__name__}. A template gives text unless the DAG has "
-                    "render_template_as_native_obj=True; the output of another task can be passed as it is."
-                )
-            return collect(by, [list(entries)], max_deletions)
-        if not arguments.sql_conn_id:
-            raise ValueError("sql_conn_id is missing: name the Airflow connection of the database.")
-        source = SqlSource(arguments.sql_conn_id, sql=arguments.sql, parameters=arguments.parameters)
+        if arguments.emails is not None:
+            return collect("email", [arguments.emails], max_deletions)
+        if arguments.user_ids is not None:
+            return collect("user_id", [arguments.user_ids], max_deletions)
+        source = SqlSource(arguments.sql_conn_id or "", sql=arguments.sql, parameters=arguments.parameters)
         with source.open() as rows:
             by = _named_by(rows.columns)
             return collect(by, ([row[0] for row in chunk] for chunk in rows), max_deletions)
@@ -119,6 +133,6 @@ def _named_by(columns: Sequence[str]) -> NamedBy:
     if lowered == ["user_id"]:
         return "user_id"
     raise ValueError(
-        f"The query must give one column, named email or user_id. It gives: {', '.join(columns)}. Nothing "
-        "was sent. Choose what names the contacts, and select only that."
+        f"The query must return one column, named email or user_id. It returns: {', '.join(columns)}. "
+        "Nothing was sent. Select only the column that identifies the contacts."
     )

@@ -1,43 +1,33 @@
-"""Files that commit as one, on any disk or object store: parts first, then the manifest that names them."""
+"""Commit several files as one, on a disk or in an object store: parts first, then the manifest."""
 
-from airflow_provider_customerly.storage.dataset import Dataset
-from airflow_provider_customerly.storage.history import (
-    chain,
-    commits_in,
-    find_commit,
-    is_added_to,
-    newest_whole,
-    remove_old_commits,
-)
-from airflow_provider_customerly.storage.lease import Lease, LeaseLostError
-from airflow_provider_customerly.storage.location import Location
-from airflow_provider_customerly.storage.lock import Lock, LockedError
+from airflow_provider_customerly.storage.commit import CommitConflictError, Dataset, Write
+from airflow_provider_customerly.storage.location import Location, RefusedError
+from airflow_provider_customerly.storage.lock import Lock, LockedError, LockLostError
 from airflow_provider_customerly.storage.manifest import (
     Column,
     DamagedManifestError,
     FileEntry,
     Manifest,
-    manifest_names,
+    OldFormatError,
 )
-from airflow_provider_customerly.storage.write import Write
+from airflow_provider_customerly.storage.parquet import VERSIONS, ParquetFile
+from airflow_provider_customerly.storage.run_id import RunId
 
 __all__ = [
+    "VERSIONS",
     "Column",
+    "CommitConflictError",
     "DamagedManifestError",
     "Dataset",
     "FileEntry",
-    "Lease",
-    "LeaseLostError",
     "Location",
     "Lock",
+    "LockLostError",
     "LockedError",
     "Manifest",
+    "OldFormatError",
+    "ParquetFile",
+    "RefusedError",
+    "RunId",
     "Write",
-    "chain",
-    "commits_in",
-    "find_commit",
-    "is_added_to",
-    "manifest_names",
-    "newest_whole",
-    "remove_old_commits",
 ]

@@ -1,4 +1,4 @@
-"""Which process this is, and whether another one on this machine still lives."""
+"""Identify this process, and check whether another one on this machine is still running."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 
 
 class Process(msgspec.Struct, frozen=True):
-    """A process, named so that no other one is ever mistaken for it.
+    """A process, identified beyond doubt.
 
-    A process id alone is reused. With the time the process started it is unique within one boot of one
-    machine and one process namespace (containers may share a host name, never that). Where the system does
-    not tell (`space` is empty), nothing is known about other processes.
+    A process id alone may be reused. Together with the start time it is unique within one boot of a machine
+    and one process namespace (containers may share a host name, but never a namespace). Where the system does
+    not report these (``space`` is empty), nothing is known about other processes.
     """
 
     host: str
@@ -24,15 +24,17 @@ class Process(msgspec.Struct, frozen=True):
 
     @classmethod
     def current(cls) -> Process:
-        """Describe the process that calls."""
+        """Return the calling process."""
         pid = os.getpid()
         return cls(socket.gethostname(), _space(), pid, _started(pid))
 
+    def is_here(self) -> bool:
+        """Return whether the process is known to be from this machine, running or not."""
+        return bool(self.space) and (self.host, self.space) == (socket.gethostname(), _space())
+
     def is_gone(self) -> bool:
-        """Tell whether the process is known to have ended; False for one on another machine."""
-        if not self.space or (self.host, self.space) != (socket.gethostname(), _space()):
-            return False
-        return _started(self.pid) != self.started
+        """Return whether the process is known to have ended; False for one on another machine."""
+        return self.is_here() and _started(self.pid) != self.started
 
 
 def _space() -> str:
@@ -48,6 +50,6 @@ def _started(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    # The second field, the command's name, may hold spaces and brackets.
+    # The second field, the command name, may contain spaces and parentheses.
     state, *fields = stat.rpartition(")")[2].split()
     return "" if state in "ZX" else fields[18]

@@ -1,4 +1,4 @@
-"""A file being written, with its checksum."""
+"""A file being written, with its size and checksum."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Sink:
-    """A binary stream that counts and hashes what passes, so that no file is read again to be described."""
+    """A binary stream that counts and hashes its bytes, so that no file must be read again for that."""
 
     def __init__(self, stream: Any, *, durable: bool) -> None:
         self._stream = stream
@@ -21,11 +21,11 @@ class Sink:
 
     @property
     def sha256(self) -> str:
-        """Checksum, in hex, of everything written so far."""
+        """Hex digest of everything written so far."""
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> int:
-        """Write all of `data`; nothing once abandoned."""
+        """Write all of ``data``, or nothing once abandoned."""
         if self._abandoned:
             return len(data)
         self._stream.write(data)
@@ -34,26 +34,26 @@ class Sink:
         return len(data)
 
     def tell(self) -> int:
-        """Give the position: the number of bytes written."""
+        """Return the number of bytes written."""
         return self.bytes
 
     def flush(self) -> None:
-        """Do nothing: an object store cannot flush a part that is too small."""
+        """Do nothing, because an object store cannot flush a part that is too small."""
 
     def writable(self) -> bool:
-        """Tell that this stream takes data."""
+        """Return True."""
         return True
 
     def readable(self) -> bool:
-        """Tell that this stream gives none."""
+        """Return False."""
         return False
 
     def seekable(self) -> bool:
-        """Tell that the position only grows."""
+        """Return False."""
         return False
 
     def close(self) -> None:
-        """Finish the file; on a local disk it outlives a power failure from then on."""
+        """Finish the file; on a local disk it then survives a power failure."""
         if self.closed:
             return
         self.closed = True
@@ -63,10 +63,10 @@ class Sink:
         self._stream.close()
 
     def abandon(self) -> None:
-        """Stop writing, whatever state the file is in; it is to be deleted next."""
+        """Stop writing, in whatever state the file is. The caller deletes it."""
         self.closed = self._abandoned = True
         with contextlib.suppress(Exception):
-            # A multipart upload to an object store is thrown away here instead of being finished by close().
+            # Discards a multipart upload to an object store, which close() would complete.
             self._stream.discard()
         with contextlib.suppress(Exception):
             self._stream.close()

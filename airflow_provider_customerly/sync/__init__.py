@@ -1,15 +1,17 @@
-"""Warehouse rows to contacts: what changed is sent, and what became of every row is known."""
+"""Sync warehouse rows to contacts: send what changed, and record the outcome of every row."""
 
-from airflow_provider_customerly.sync.guards import Limit, SyncGuardError
-from airflow_provider_customerly.sync.options import Options
+from airflow_provider_customerly.sync.guards import SyncGuardError
+from airflow_provider_customerly.sync.options import Limit, Options
 from airflow_provider_customerly.sync.prepare import Source
-from airflow_provider_customerly.sync.record import RunRecord
+from airflow_provider_customerly.sync.records import RunRecord
 from airflow_provider_customerly.sync.rejects import Reject
+from airflow_provider_customerly.sync.result import SyncRejectsError
 from airflow_provider_customerly.sync.run import (
-    SyncRejectsError,
     apply_plan,
     plan_contacts,
+    plan_undo,
     sync_contacts,
+    undo_contacts,
 )
 
 __all__ = [
@@ -22,5 +24,7 @@ __all__ = [
     "SyncRejectsError",
     "apply_plan",
     "plan_contacts",
+    "plan_undo",
     "sync_contacts",
+    "undo_contacts",
 ]

@@ -1,79 +1,90 @@
-"""Limits that stop a sync before its first write, and the one that makes it fail after its last."""
+"""Limits that stop a sync before its first write, or make it fail after its last."""
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_customerly.sync.options import allowed, is_share
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.sync.counts import Counts
-    from airflow_provider_customerly.sync.options import Options
+    from airflow_provider_customerly.sync.options import Limit, Options
 
 
 class SyncGuardError(Exception):
-    """A guard stopped a sync before anything was sent: look at the figures, then decide."""
+    """A guard stopped a sync before anything was sent: check the figures, then decide.
 
-
-Limit = int | float | str
-"""A number of rows, such as 5, or a share of a whole from 0.0 to 1.0; either may be text."""
-
-
-def allowed(limit: Limit, whole: int) -> int:
-    """Give the number of rows that a limit allows out of `whole`."""
-    # By its text: as a float, 0.29 of 100 is less than 29.
-    return int(Fraction(str(limit).strip()) * (whole if is_share(limit) else 1))
-
-
-def is_share(limit: Limit) -> bool:
-    """Tell whether a limit is a share; `1` is a row, `1.0` all of them."""
-    return not str(limit).strip().lstrip("+").isdecimal()
-
-
-def check_limit(name: str, limit: Limit) -> None:
-    """Refuse what is no limit.
-
-    :raises ValueError: says what it must be.
+    :param counts: the counts of the plan.
+    :param living: number of contacts in the ledger that were in the source of the last run.
     """
-    try:
-        number = float(limit)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= (1 if is_share(limit) else float("inf")):
-        raise ValueError(
-            f"{name} must be a number of rows, such as 5, or a share from 0.0 to 1.0. It is {limit!r}."
-        )
+
+    def __init__(self, message: str, counts: Counts, living: int) -> None:
+        super().__init__(message)
+        self.counts = counts
+        self.living = living
 
 
 def check_guards(options: Options, counts: Counts, living: int) -> None:
-    """Hold a plan against the guards.
+    """Check a plan against the guards.
 
-    :param living: contacts of the ledger that were in the source the last time.
-    :raises SyncGuardError: one is breached; the text names it with the figures.
+    :param living: number of contacts in the ledger that were in the source of the last run.
+    :raises SyncGuardError: a guard fails. The message has its name and the figures.
     """
     if text := breach(options, counts, living):
-        raise SyncGuardError(text)
+        raise SyncGuardError(text, counts, living)
+
+
+def held_against(options: Options, counts: Counts, living: int) -> list[dict[str, Any]]:
+    """Return what each limit allows and the actual values, in rows; ``max_rejects`` comes last.
+
+    The parameters are those of ``check_guards``.
+    """
+    fewest = options.min_rows
+    told = [_told("min_rows", fewest, counts.rows_read, fewest, None, counts.rows_read < fewest)]
+    limits = [
+        ("max_vanished", options.max_vanished, counts.vanished, living),
+        ("max_changes", options.max_changes, counts.to_send, living),
+        ("max_rejects", options.max_rejects, counts.rejects, counts.rows_read),
+    ]
+    for name, limit, value, whole in limits:
+        if limit is None or (name == "max_changes" and is_share(limit) and not living):
+            continue
+        most = allowed(limit, whole)
+        told.append(_told(name, limit, value, most, whole if is_share(limit) else None, value > most))
+    return told
+
+
+def _told(
+    name: str,
+    limit: Limit,
+    value: int,
+    rows: int,
+    of: int | None,
+    breached: bool,
+) -> dict[str, Any]:
+    return {"name": name, "limit": limit, "allowed": rows, "value": value, "of": of, "breached": breached}
 
 
 def breach(options: Options, counts: Counts, living: int) -> str | None:
-    """Tell which guard a plan breaches, if any, with the figures; the parameters are `check_guards`'s."""
+    """Return which guard stops a plan, with the figures, or None. Parameters as in ``check_guards``."""
     if counts.rows_read < options.min_rows:
         return (
-            f"The source gave {counts.rows_read} rows, fewer than min_rows={options.min_rows}. Nothing was "
-            "sent. Look at the query and the table; if that is right, lower min_rows for one run."
+            f"The source has {counts.rows_read} rows, fewer than min_rows={options.min_rows}. Nothing was "
+            "sent. Check the query and the table. If this is expected, lower min_rows for one run."
         )
     if counts.vanished > allowed(options.max_vanished, living):
         return (
             f"{counts.vanished} of {living} contacts are no longer in the source, more than "
-            f"max_vanished={options.max_vanished} allows. Nothing was sent. Look at the query and the "
-            "table; if that is right, raise max_vanished for one run."
+            f"max_vanished={options.max_vanished} allows. Nothing was sent. Check the query and the table. "
+            "If this is expected, raise max_vanished for one run."
         )
     most = options.max_changes
-    if most is None or (is_share(most) and not living):  # a first run has no contacts to take a share of
+    if most is None or (is_share(most) and not living):  # the first run has no contacts to compare with
         return None
     if counts.to_send > allowed(most, living):
         return (
             f"{counts.to_send} rows are to be sent ({counts.new} new, {counts.changed} changed, "
-            f"{counts.again} again), more than max_changes={most} allows with {living} "
-            "contacts known. Nothing was sent. If that is right, raise max_changes for one run."
+            f"{counts.again} again), more than max_changes={most} allows with {living} known "
+            "contacts. Nothing was sent. If this is expected, raise max_changes for one run."
         )
     return None

@@ -1,4 +1,4 @@
-"""What Customerly has accepted, contact by contact."""
+"""The ledger of what Customerly has accepted, contact by contact."""
 
 from __future__ import annotations
 
@@ -11,62 +11,72 @@ import numpy.typing as npt
 from airflow_provider_customerly.sync.fingerprint import FIELD_BYTES, Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class Status(IntEnum):
-    """What became of a contact the last time."""
+    """The last outcome of a contact."""
 
     DELIVERED = 0
     REFUSED = 1
-    """It was not accepted; it is not sent again before it changes."""
+    """It was refused, and is not sent again until it changes."""
     VANISHED = 2
-    """It is no longer in the source; should it return, it is sent again."""
+    """It is no longer in the source. If it comes back, it is sent again."""
+    UNKNOWN = 3
+    """It was sent, but the outcome is unknown, so it is sent again even if it has not changed."""
 
+
+GONE = b"gone".ljust(16, b"\0")
+"""In place of a row's digest: the vanished contact is not in Customerly any more."""
 
 Keys = npt.NDArray[Any]
-"""Keys of contacts: a row of two 64-bit halves each."""
+"""Keys of contacts, each a row of two 64-bit halves."""
+
+Users = npt.NDArray[np.uint64]
+"""Digests of user_ids; 0 is none."""
 
 _KEY_ONLY = np.dtype([("key", "<u8", (2,))])
 
 
 def entry_type(field_count: int) -> np.dtype[Any]:
-    """Give the layout of an entry, without padding: entries are also put together as bytes."""
+    """Return the layout of an entry, without padding, because entries are also built as bytes."""
     return np.dtype(
         [
             ("key", "<u8", (2,)),
             ("row", "<u8", (2,)),
             ("status", "u1"),
             ("at", "<i8"),
+            ("user", "<u8"),
             ("fields", "V", FIELD_BYTES * field_count),
         ]
     )
 
 
 def packed(key: bytes, fingerprint: Fingerprint, status: Status, at: int) -> bytes:
-    """Give an entry as bytes.
+    """Return an entry as bytes.
 
-    :param at: unix seconds of the answer.
+    :param at: Unix seconds of the response.
     """
-    return (
-        key + fingerprint.row + bytes([status]) + at.to_bytes(8, "little", signed=True) + fingerprint.fields
-    )
+    when = at.to_bytes(8, "little", signed=True)
+    return key + fingerprint.row + bytes([status]) + when + fingerprint.user + fingerprint.fields
 
 
 def keys_of(keys: Iterable[bytes]) -> Keys:
-    """Put keys into an array."""
+    """Return keys as an array."""
     return np.frombuffer(b"".join(keys), _KEY_ONLY)["key"]
 
 
 class Ledger:
-    """The fingerprint of what was delivered last, by contact; about 80 bytes for a contact of ten fields.
+    """The fingerprints of the last delivery by contact, about 80 bytes for a contact with ten fields.
 
-    A contact gets here only by an answer. Entries are kept sorted by key.
+    A contact is only added after a response. Entries are sorted by key.
 
-    :param fields: the mapped fields that the fingerprints are about.
-    :param entries: an array of `entry_type`, in any order; of several entries for a contact the last counts.
+    :param fields: the mapped fields in the fingerprints.
+    :param entries: an array of ``entry_type`` in any order; the last entry of a contact counts.
     :param sequence: number of the commit that this was read from, 0 for none.
-    :param plan: name of the sealed plan that all commits since that plan was made have applied, if one did.
+    :param plan: name of the sealed plan that all commits since it was made have applied, if any.
+    :param taken: number of the last journal page that is in this ledger, by run.
+    :param ended: runs that left nothing else that the next run must know.
     """
 
     def __init__(
@@ -75,10 +85,14 @@ class Ledger:
         entries: npt.NDArray[Any] | None = None,
         sequence: int = 0,
         plan: str = "",
+        taken: Mapping[str, int] | None = None,
+        ended: Iterable[str] = (),
     ) -> None:
         self.fields = tuple(fields)
         self.sequence = sequence
         self.plan = plan
+        self.taken = dict(taken or {})
+        self.ended = set(ended)
         self._entries = np.empty(0, entry_type(len(self.fields)))
         self._high: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         if entries is not None:
@@ -94,11 +108,11 @@ class Ledger:
 
     @property
     def living(self) -> npt.NDArray[np.bool_]:
-        """Which entries are of contacts that were in the source the last time."""
+        """A mask of the contacts that were in the source of the last run."""
         return np.asarray(self._entries["status"] != Status.VANISHED)
 
     def find(self, keys: Keys) -> npt.NDArray[np.int64]:
-        """Give the position of each contact's entry, -1 for one that has none."""
+        """Return the position of each contact's entry; -1 if it has none."""
         if not len(self._entries):
             return np.full(len(keys), -1)
         at = self._places(keys)
@@ -106,7 +120,7 @@ class Ledger:
         return np.where((at < len(self._entries)) & (near == keys).all(axis=1), at, -1)
 
     def changed_fields(self, position: int, fingerprint: Fingerprint) -> list[str]:
-        """Name the fields in which a row differs from what was delivered."""
+        """Return the fields in which a row differs from what was delivered."""
         before = self._entries["fields"][position].tobytes()
         pieces = range(0, len(before), FIELD_BYTES)
         return [
@@ -116,7 +130,7 @@ class Ledger:
         ]
 
     def update(self, entries: npt.NDArray[Any]) -> None:
-        """Enter what became of contacts; the last entry of a contact counts."""
+        """Record outcomes; the last entry of a contact counts."""
         if not len(entries):
             return
         entries = _newest(entries)
@@ -125,25 +139,47 @@ class Ledger:
         if len(fresh := entries[at < 0]):
             self._set(np.insert(self._entries, self._places(fresh["key"]), fresh))
 
+    def mark_unknown(self, keys: Keys, at: int, users: Users | None = None) -> None:
+        """Record that the outcome of contacts is unknown, including those without an entry.
+
+        :param users: digests of the user_ids that were sent with them; an entry keeps its own.
+        """
+        if not len(keys):
+            return
+        keys, first = np.unique(keys, axis=0, return_index=True)
+        found = self.find(keys)
+        self._entries["status"][found[found >= 0]] = Status.UNKNOWN
+        self._entries["at"][found[found >= 0]] = at
+        fresh = np.zeros(int((found < 0).sum()), entry_type(len(self.fields)))
+        fresh["key"], fresh["status"], fresh["at"] = keys[found < 0], Status.UNKNOWN, at
+        if users is not None:
+            fresh["user"] = users[first][found < 0]
+        self.update(fresh)
+
     def with_fields(self, fields: Sequence[str]) -> Ledger:
-        """Give this ledger for another mapping; fields that were not mapped before count as changed."""
+        """Return this ledger for another mapping; fields that were not mapped before count as changed."""
         if tuple(fields) == self.fields:
             return self
         if not len(self):
-            return Ledger(fields, sequence=self.sequence, plan=self.plan)
+            return self._about(fields)
         entries = np.zeros(len(self), entry_type(len(fields)))
-        for name in ("key", "row", "status", "at"):
+        for name in ("key", "row", "status", "at", "user"):
             entries[name] = self._entries[name]
+        if not self.fields:
+            return self._about(fields, entries)
         old = _as_columns(self._entries["fields"], len(self.fields))
         new = np.zeros((len(self), len(fields)), f"V{FIELD_BYTES}")
         for index, field in enumerate(fields):
             if field in self.fields:
                 new[:, index] = old[:, self.fields.index(field)]
         entries["fields"] = np.ascontiguousarray(new).view(entries["fields"].dtype).reshape(-1)
-        return Ledger(fields, entries, self.sequence, self.plan)
+        return self._about(fields, entries)
+
+    def _about(self, fields: Sequence[str], entries: npt.NDArray[Any] | None = None) -> Ledger:
+        return Ledger(fields, entries, self.sequence, self.plan, self.taken, self.ended)
 
     def _places(self, keys: Keys) -> npt.NDArray[np.int64]:
-        """Give for each key how many entries have a lower one."""
+        """Return for each key the number of entries with a lower key."""
         at = np.searchsorted(self._high, keys[:, 0])
         last = len(self._entries) - 1
         open_ = np.arange(len(keys))
@@ -165,11 +201,11 @@ def _as_columns(fields: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
 
 
 def _newest(entries: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Sort entries by key, and keep the last of each."""
+    """Sort entries by key, and keep the last one for each key."""
     keys = entries["key"]
-    if _is_ascending(keys):  # as those read from a file are: a copy of a large ledger is worth avoiding
+    if _is_ascending(keys):  # as in a file; avoid copying a large ledger
         return entries if entries.flags.writeable else entries.copy()
-    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: the last of equal ones stays last
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable, so the last of equal keys stays last
     ordered = keys[order]
     last = np.ones(len(order), dtype=bool)
     last[:-1] = (ordered[1:] != ordered[:-1]).any(axis=1)

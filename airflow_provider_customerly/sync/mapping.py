@@ -1,39 +1,59 @@
-"""Which column of the source goes to which field of a contact."""
+"""Map columns of the source to fields of a contact."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
-from airflow_provider_customerly.sync.clock import Clock
-from airflow_provider_customerly.sync.email import emails
-from airflow_provider_customerly.sync.rows import MappedRow, Problem
+import msgspec
+
 from airflow_provider_customerly.sync.rules import OWN, PREFIX, Rules, check_field, take
-from airflow_provider_customerly.sync.tags import Tags
-from airflow_provider_customerly.sync.unsendable import Converted
-from airflow_provider_customerly.sync.values import Attribute, booleans, names, user_ids
+from airflow_provider_customerly.values.dates import Clock
+from airflow_provider_customerly.values.email import emails
+from airflow_provider_customerly.values.fields import Attribute, booleans, names, user_ids
+from airflow_provider_customerly.values.rows import MappedRow, Problem
+from airflow_provider_customerly.values.tags import Tags
+from airflow_provider_customerly.values.unsendable import Converted
 
 _BY_NAME = Rules()
 _Convert = Callable[[Sequence[Any]], Converted]
 
 
+class MappedColumns(NamedTuple):
+    """Rows of the source as they would be sent.
+
+    :param columns: for each field, email first, a JSON value per row; None if there is nothing to send.
+    :param problems: why rows cannot be sent, by their position.
+    """
+
+    columns: list[Sequence[Any]]
+    problems: dict[int, list[Problem]]
+
+    def row(self, index: int, number: int) -> MappedRow:
+        """Return one row.
+
+        :param number: its position in the source, from 1.
+        """
+        values = tuple(column[index] for column in self.columns)
+        return MappedRow(number, values[0], values, tuple(self.problems.get(index, ())))
+
+
 class FieldMapping:
-    """Which column goes to which field of a contact, with the rules for its values.
+    """Map each column to a field of a contact, with the rules for its values.
 
-    A column named email, user_id, name or tags, in whatever case, goes to that field, any other to the
-    attribute of its name. The values of a row are JSON values only, and depend on nothing but the row.
+    A column named email, user_id, name or tags, in any case, maps to that field, and any other to the
+    attribute with its name. The mapped values are JSON values, and depend only on the row.
 
-    :param columns: names of the source's columns, in the order of its rows.
-    :raises ValueError: the columns cannot be mapped so; the text says which and what to do.
+    :param columns: column names of the source, in order.
+    :raises ValueError: the columns cannot be mapped. The message says which, and what to do.
     """
 
     fields: tuple[str, ...]
-    """The fields mapped: `email`, then `user_id`, `name` and `tags`, then the attributes in column order."""
+    """The mapped fields: ``email``, ``user_id``, ``name``, ``tags``, then the attributes in column order."""
     truncated: Counter[str]
-    """How many values of the rows mapped so far were cut, by field."""
+    """Number of truncated values so far, by field."""
 
     def __init__(
         self,
@@ -70,12 +90,17 @@ class FieldMapping:
         self._steps = [(field, positions.get(field), converters[field]) for field in self.fields]
 
     def map(self, rows: Sequence[Sequence[Any]], first_number: int) -> list[MappedRow]:
-        """Map rows of the source, each to one row with all its problems.
+        """Map rows of the source, and return one row with all its problems for each.
 
-        :param first_number: position of the first of them in the source, from 1.
+        :param first_number: position of the first row in the source, from 1.
         """
+        mapped = self.map_columns(rows)
+        return [mapped.row(index, first_number + index) for index in range(len(rows))]
+
+    def map_columns(self, rows: Sequence[Sequence[Any]]) -> MappedColumns:
+        """Map rows of the source, column by column."""
         if not rows:
-            return []
+            return MappedColumns([() for _ in self.fields], {})
         columns = list(zip(*rows, strict=True))
         if len(columns) != self._width:
             raise ValueError(
@@ -89,23 +114,26 @@ class FieldMapping:
             converted.append(column.values)
             for row, problem in column.problems.items():
                 problems.setdefault(row, []).append(problem)
-        found = [tuple(problems.get(row, ())) for row in range(len(rows))] if problems else [()] * len(rows)
-        # `fields` starts with the email, and so do the columns converted.
-        return list(map(MappedRow, count(first_number), converted[0], zip(*converted, strict=True), found))
+        return MappedColumns(converted, problems)
 
-    def contact(self, row: MappedRow) -> dict[str, Any]:
-        """Give what is sent for a row; fields without a value are left out."""
-        own, attributes = row.values[: len(self._own)], row.values[len(self._own) :]
-        contact = _present(self._own, own)
-        if present := _present(self._attributes, attributes):
-            contact["attributes"] = present
-        return contact
+    def contacts(self, encoded: Sequence[Sequence[bytes]]) -> list[bytes]:
+        """Return the JSON to send for each row, without fields that have no value.
+
+        :param encoded: the JSON of each field's values, in the order of ``fields``.
+        """
+        own, attributes = encoded[: len(self._own)], encoded[len(self._own) :]
+        contacts = _members(self._own, own)
+        if attributes:
+            filled = _members(self._attributes, attributes)
+            members = [some and b'"attributes":{%b}' % some for some in filled]
+            contacts = [b",".join(filter(None, row)) for row in zip(contacts, members, strict=True)]
+        return [b"{%b}" % contact for contact in contacts]
 
 
 def _choose(
     columns: Sequence[str], field_mapping: Mapping[str, str | None], contact_type: str
 ) -> dict[str, int]:
-    """Give the position of the column for each field, in column order."""
+    """Return the position of the column for each field, in column order."""
     listed = ", ".join(map(str, columns))
     for column in columns:
         if not isinstance(column, str) or not column.strip():
@@ -136,7 +164,7 @@ def _choose(
 
 
 def _fields_of(flags: Sequence[str], columns: Sequence[str], positions: Mapping[str, int]) -> Iterator[str]:
-    """Give the attributes that hold only yes or no."""
+    """Return the attributes whose values are booleans."""
     for column in flags:
         field = next((field for field, at in positions.items() if columns[at] == column), None)
         if field is None or field in OWN:
@@ -158,5 +186,10 @@ def _null_as_empty(convert: _Convert, values: Sequence[Any]) -> Converted:
     return Converted(["" if value is None else value for value in converted.values], converted.problems)
 
 
-def _present(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+def _members(names: Sequence[str], columns: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """Join the JSON of columns into the members of an object for each row, without nulls."""
+    members = []
+    for name, column in zip(names, columns, strict=True):
+        start = msgspec.json.encode(name) + b":"
+        members.append([b"" if text == b"null" else start + text for text in column])
+    return [b",".join(filter(None, row)) for row in zip(*members, strict=True)]

@@ -9,39 +9,43 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
-from airflow_provider_customerly.client.keyset import KeySet
 from airflow_provider_customerly.sync.counts import Counts
-from airflow_provider_customerly.sync.email import identity_of
-from airflow_provider_customerly.sync.fingerprint import KEY_BYTES
+from airflow_provider_customerly.sync.fingerprint import KEY_BYTES, USER_BYTES, Fingerprint, comparable
 from airflow_provider_customerly.sync.ledger import Ledger, Status, keys_of
-from airflow_provider_customerly.sync.plan_file import FOLDER, Planned, PlanWriter, read_plan
+from airflow_provider_customerly.sync.plan_file import FOLDER, SENDING, Planned, PlanWriter, read_plan
+from airflow_provider_customerly.values.email import identity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from airflow_provider_customerly.storage import Location
+    from airflow_provider_customerly.sync.comparing import Comparer
     from airflow_provider_customerly.sync.fingerprint import Fingerprints
-    from airflow_provider_customerly.sync.mapping import FieldMapping
-    from airflow_provider_customerly.sync.plan_file import Action
-    from airflow_provider_customerly.sync.rows import MappedRow
+    from airflow_provider_customerly.sync.mapping import FieldMapping, MappedColumns
+    from airflow_provider_customerly.sync.plan_file import Action, Intent
+    from airflow_provider_customerly.values.rows import MappedRow
 
-_ACTIONS: tuple[Action | None, ...] = (None, "new", "changed", "again", "invalid", "still_refused")
-_UNCHANGED, _NEW, _CHANGED, _AGAIN, _INVALID, _STILL_REFUSED = range(len(_ACTIONS))
+_ACTIONS: tuple[Action | None, ...] = (None, "new", "changed", "again", "invalid", "still_refused", "settled")
+_UNCHANGED, _NEW, _CHANGED, _AGAIN, _INVALID, _STILL_REFUSED, _SETTLED = range(len(_ACTIONS))
 _NOBODY = bytes(KEY_BYTES)
 _NO_IDENTITY = ("missing_email", "malformed_email")
 _ROWS_NAMED = 5
+_encode = msgspec.json.Encoder().encode
 
 
 class Planner:
     """Makes one plan; holds 25 bytes a row in memory beside the ledger.
 
     A row that has an email counts as present in the source even if it cannot be sent. All rows that share an
-    email are invalid: nobody can tell which is meant, and the ledger knows a contact by its email.
+    email or a user_id are invalid: nobody can tell which is meant, and a contact has one of each.
 
     :param location: the sync's state; the plan is written to `plans/<run>.parquet` there.
+    :param intent: of a run that is going to carry the plan out; None for one that only makes it.
     :param retry_rejects: send what was refused before though it has not changed.
     :param full_resync: send all, whether it has changed or not.
+    :param comparer: compares the rows that are to be sent with what Customerly held.
     :param progress: called with the number of rows read, after each chunk.
     """
 
@@ -52,9 +56,11 @@ class Planner:
         ledger: Ledger,
         location: Location,
         run: str,
+        intent: Intent | None = None,
         *,
         retry_rejects: bool = False,
         full_resync: bool = False,
+        comparer: Comparer | None = None,
         progress: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self._mapping = mapping
@@ -62,29 +68,33 @@ class Planner:
         self._fingerprints = fingerprints
         self._ledger = ledger
         self._location = location
-        self._name = f"{FOLDER}/{run}.parquet"
+        self._run = run
+        self._intent = intent
         self._retry_rejects = retry_rejects
         self._full_resync = full_resync
+        self._comparer = comparer
         self._progress = progress
-        self._keys = bytearray()
         self._codes = bytearray()
-        self._met = KeySet()
-        self._twins: dict[bytes, str] = {}
+        self._emails = _Twins(KEY_BYTES)
+        self._users = _Twins(USER_BYTES)
         self._present = np.zeros(len(ledger), dtype=bool)
+        self._changed_fields = Counter[str]()
+        unsure = ledger.entries["user"][ledger.entries["status"] == Status.UNKNOWN]
+        self._unsure_users = unsure[unsure != 0]
 
     def plan(self, chunks: Iterable[Sequence[Sequence[Any]]]) -> tuple[PlanWriter, Counts]:
         """Read all rows and give the finished plan, still to be closed, and its figures."""
         with ExitStack() as unfinished:
-            writer = unfinished.enter_context(PlanWriter(self._location, self._name))
+            writer = unfinished.enter_context(self._writer(""))
             for chunk in chunks:
                 self._take(chunk, writer)
                 self._progress(len(self._codes))
-            if self._twins and (numbers := self._rows_of_twins()):
+            if duplicates := self._duplicates():
                 writer.close()
-                suspected, name = writer.name, self._name.replace(".parquet", "-without-duplicates.parquet")
+                suspected = writer.name
                 unfinished.callback(self._location.delete, suspected)
-                writer = unfinished.enter_context(PlanWriter(self._location, name))
-                self._copy_without_duplicates(suspected, writer, numbers)
+                writer = unfinished.enter_context(self._writer("-2"))
+                self._copy_without_duplicates(suspected, writer, duplicates)
                 self._location.delete(suspected)
             vanished = np.flatnonzero(self._ledger.living & ~self._present)
             for key in self._ledger.entries["key"][vanished]:
@@ -92,86 +102,139 @@ class Planner:
             unfinished.pop_all()
         return writer, self._counts(len(vanished))
 
+    def _writer(self, suffix: str) -> PlanWriter:
+        return PlanWriter(self._location, f"{FOLDER}/{self._run}{suffix}.parquet", self._intent)
+
     def _take(self, chunk: Sequence[Sequence[Any]], writer: PlanWriter) -> None:
-        rows = self._mapping.map(chunk, len(self._codes) + 1)
-        keys = [self._key(row) for row in rows]
-        digests = [_NOBODY if row.problems else self._fingerprints.row(row.values) for row in rows]
+        first = len(self._codes) + 1
+        mapped = self._mapping.map_columns(chunk)
+        emails = mapped.columns[0]
+        keys = self._keys(mapped)
+        digests = self._fingerprints.rows(mapped.columns)
         at = self._ledger.find(keys_of(keys))
         self._present[at[at >= 0]] = True
-        codes = self._classify(rows, digests, at)
-        self._keys += b"".join(keys)
-        self._codes += codes.tobytes()
-        self._note_twins(rows, keys)
+        codes = self._classify(mapped, digests, at)
+        self._emails.add(keys, emails)
+        user_ids = [None] * len(keys) if self._user_id is None else mapped.columns[self._user_id]
+        users = self._fingerprints.users(user_ids)
+        if self._user_id is not None:
+            self._users.add(users, user_ids)
+        good = np.flatnonzero((codes != _UNCHANGED) & (codes != _INVALID)).tolist()
+        what_is_sent = self._sending(mapped, good, digests, users)
+        planned: list[Planned] = []
         for index in np.flatnonzero(codes).tolist():
-            writer.add(self._planned(rows[index], keys[index], int(codes[index]), int(at[index])))
+            if codes[index] == _INVALID:
+                planned.append(self._invalid(mapped.row(index, first + index), keys[index]))
+                continue
+            contact, fingerprint = next(what_is_sent)
+            is_changed = codes[index] == _CHANGED
+            changed = self._ledger.changed_fields(int(at[index]), fingerprint) if is_changed else None
+            action, user_id = _ACTIONS[codes[index]], user_ids[index]
+            assert action is not None  # noqa: S101  # unchanged rows are in no plan
+            number, key, email = first + index, keys[index], emails[index]
+            planned.append(
+                Planned(action, number, key, email, user_id, changed, contact, fingerprint=fingerprint)
+            )
+        if self._comparer is not None:
+            self._compare(self._comparer, mapped, first, planned, codes)
+        self._codes += codes.tobytes()
+        for one in planned:
+            self._changed_fields.update(_fields_to_send(one))
+            writer.add(one)
 
-    def _key(self, row: MappedRow) -> bytes:
-        if row.email is None or any(problem.reason in _NO_IDENTITY for problem in row.problems):
-            return _NOBODY
-        return self._fingerprints.key(identity_of(row.email))
+    def _compare(
+        self,
+        comparer: Comparer,
+        mapped: MappedColumns,
+        first: int,
+        planned: list[Planned],
+        codes: npt.NDArray[np.uint8],
+    ) -> None:
+        """Complete the rows that are to be sent by what Customerly held; some are not to be sent then."""
+        sending = [place for place, one in enumerate(planned) if one.action in SENDING]
+        if not sending:
+            return
+        values = [mapped.row(planned[place].number - first, 0).values for place in sending]
+        for place, one in zip(
+            sending, comparer.judge([planned[place] for place in sending], values), strict=True
+        ):
+            planned[place], codes[one.number - first] = one, _ACTIONS.index(one.action)
+
+    def _keys(self, mapped: MappedColumns) -> list[bytes]:
+        keys = self._fingerprints.keys(identity_of(email or "") for email in mapped.columns[0])
+        for index, problems in mapped.problems.items():
+            if any(problem.reason in _NO_IDENTITY for problem in problems):
+                keys[index] = _NOBODY
+        return keys
+
+    def _sending(
+        self, mapped: MappedColumns, good: Sequence[int], digests: Sequence[bytes], users: Sequence[bytes]
+    ) -> Iterator[tuple[str, Fingerprint]]:
+        """Return what is sent for some rows, and their fingerprints."""
+        columns = mapped.columns
+        if len(good) < len(digests):
+            columns = [[column[index] for index in good] for column in columns]
+            digests, users = [digests[index] for index in good], [users[index] for index in good]
+        encoded = [list(map(_encode, column)) for column in columns]
+        compared = [
+            texts if (same := comparable(column)) is column else list(map(_encode, same))
+            for column, texts in zip(columns, encoded, strict=True)
+        ]
+        contacts = map(bytes.decode, self._mapping.contacts(encoded))
+        return zip(
+            contacts, map(Fingerprint, digests, self._fingerprints.fields(compared), users), strict=True
+        )
 
     def _classify(
-        self, rows: Sequence[MappedRow], digests: Sequence[bytes], at: npt.NDArray[np.int64]
+        self, mapped: MappedColumns, digests: Sequence[bytes], at: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.uint8]:
-        codes = np.full(len(rows), _NEW, np.uint8)
-        codes[np.fromiter((bool(row.problems) for row in rows), bool, len(rows))] = _INVALID
+        codes = np.full(len(digests), _NEW, np.uint8)
+        codes[list(mapped.problems)] = _INVALID
         compared = np.flatnonzero((at >= 0) & (codes == _NEW))
         entries = self._ledger.entries[at[compared]]
-        now = keys_of(digests[index] for index in compared.tolist())
+        now = keys_of(digests)[compared]
         same = (entries["row"] == now).all(axis=1)
         before = entries["status"]
-        unchanged = same & (before == Status.DELIVERED) & (not self._full_resync)
+        # A contact may have got another email by a request whose answer was lost, and have it still.
+        is_sure = ~np.isin(entries["user"], self._unsure_users)
+        unchanged = same & is_sure & (before == Status.DELIVERED) & (not self._full_resync)
         still_refused = same & (before == Status.REFUSED) & (not (self._retry_rejects or self._full_resync))
         codes[compared] = np.select(
-            [unchanged, still_refused, same | (before == Status.VANISHED)],
+            [unchanged, still_refused, same | np.isin(before, (Status.VANISHED, Status.UNKNOWN))],
             [_UNCHANGED, _STILL_REFUSED, _AGAIN],
             default=_CHANGED,
         )
         return codes
 
-    def _note_twins(self, rows: Sequence[MappedRow], keys: Sequence[bytes]) -> None:
-        # Half a key is enough to suspect; whether the whole one is shared is looked at in the end.
-        halves = [int.from_bytes(key[:8], "little", signed=True) for key in keys]
-        for row, key, known in zip(rows, keys, self._met.add(halves), strict=True):
-            if known and key != _NOBODY and row.email is not None:
-                self._twins[key] = row.email
-
-    def _planned(self, row: MappedRow, key: bytes, code: int, position: int) -> Planned:
-        action = _ACTIONS[code]
-        assert action is not None  # noqa: S101  # unchanged rows are in no plan
+    def _invalid(self, row: MappedRow, key: bytes) -> Planned:
         key = b"" if key == _NOBODY else key
         user_id = None if self._user_id is None else row.values[self._user_id]
-        planned = Planned(action, row.number, key, row.email, user_id)
-        if code == _INVALID:
-            return planned._replace(**_first_problem(row))
-        fingerprint = self._fingerprints.of(row.values)
-        if code == _STILL_REFUSED:
-            return planned._replace(fingerprint=fingerprint)
-        changed = self._ledger.changed_fields(position, fingerprint) if code == _CHANGED else None
-        contact = msgspec.json.encode(self._mapping.contact(row)).decode()
-        return planned._replace(changed_fields=changed, contact=contact, fingerprint=fingerprint)
+        return Planned("invalid", row.number, key, row.email, user_id, **_first_problem(row))
 
     def _copy_without_duplicates(
-        self, suspected: str, writer: PlanWriter, numbers: dict[bytes, list[int]]
+        self, suspected: str, writer: PlanWriter, duplicates: dict[int, Planned]
     ) -> None:
-        duplicates = {number: key for key, some in numbers.items() for number in some}
         for number in duplicates:
             self._codes[number - 1] = _INVALID
         for planned in read_plan(self._location, suspected):
-            key = duplicates.pop(planned.number, None)
-            writer.add(planned if key is None else _duplicate(planned, numbers[key]))
-        for number, key in sorted(duplicates.items()):  # those that had not changed are in no plan
-            writer.add(_duplicate(Planned("invalid", number, key, self._twins[key]), numbers[key]))
+            instead = duplicates.pop(planned.number, None)
+            if instead is not None:
+                self._changed_fields.subtract(_fields_to_send(planned))
+                instead = replace(instead, key=planned.key, email=planned.email, user_id=planned.user_id)
+            writer.add(instead or planned)
+        for _, planned in sorted(duplicates.items()):  # those that had not changed are in no plan
+            writer.add(planned)
 
-    def _rows_of_twins(self) -> dict[bytes, list[int]]:
-        keys = np.frombuffer(self._keys, np.uint64).reshape(-1, 2)
-        suspected = np.isin(keys[:, 0], keys_of(self._twins)[:, 0])
-        numbers: dict[bytes, list[int]] = defaultdict(list)
-        for index in np.flatnonzero(suspected):
-            key = keys[index].tobytes()
-            if key in self._twins:
-                numbers[key].append(int(index) + 1)
-        return {key: some for key, some in numbers.items() if len(some) > 1}
+    def _duplicates(self) -> dict[int, Planned]:
+        """Return the rows that share an email or a user_id, by number, as they are to be planned instead."""
+        found: dict[int, Planned] = {}
+        for name, twins in (("user_id", self._users), ("email", self._emails)):
+            for text, numbers in twins.rows():
+                problem = _duplicate(name, numbers)
+                problem = replace(problem, email=text) if name == "email" else replace(problem, user_id=text)
+                for number in numbers:
+                    found[number] = replace(problem, number=number, key=self._emails.name(number))
+        return found
 
     def _counts(self, vanished: int) -> Counts:
         found = Counter(self._codes)
@@ -180,11 +243,17 @@ class Planner:
             new=found[_NEW],
             changed=found[_CHANGED],
             again=found[_AGAIN],
-            unchanged=found[_UNCHANGED],
+            unchanged=found[_UNCHANGED] + found[_SETTLED],
+            settled=found[_SETTLED],
             invalid=found[_INVALID],
             still_refused=found[_STILL_REFUSED],
             vanished=vanished,
+            changed_fields=+self._changed_fields,
         )
+
+
+def _fields_to_send(planned: Planned) -> Sequence[str]:
+    return planned.changed_fields or () if planned.action in SENDING else ()
 
 
 def _first_problem(row: MappedRow) -> dict[str, Any]:
@@ -193,18 +262,65 @@ def _first_problem(row: MappedRow) -> dict[str, Any]:
     return {"reason": first.reason, "field": first.field, "message": message}
 
 
-def _duplicate(row: Planned, numbers: Sequence[int]) -> Planned:
-    """Make a row invalid because others have its email."""
+def _duplicate(field: str, numbers: Sequence[int]) -> Planned:
+    """Return what becomes of rows because they share a field."""
     named = ", ".join(str(number) for number in numbers[:_ROWS_NAMED])
     more = f" and {len(numbers) - _ROWS_NAMED} more" if len(numbers) > _ROWS_NAMED else ""
+    alike = ", apart from case and blanks," if field == "email" else ""
     return Planned(
         "invalid",
-        row.number,
-        row.key,
-        row.email,
-        row.user_id,
-        reason="duplicate_email",
-        field="email",
-        message=f"Rows {named}{more} have the same email, apart from case and blanks, and none of them is "
-        "sent: let the query give one row.",
+        reason=f"duplicate_{field}",
+        field=field,
+        message=f"Rows {named}{more} have the same {field}{alike} and none of them is sent: let the query "
+        "give one row.",
     )
+
+
+class _Twins:
+    """Finds the rows that share a name, by its digest; a digest of zeros is no name."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._names = bytearray()
+        self._met: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._suspects: dict[bytes, str] = {}
+
+    def add(self, names: Sequence[bytes], texts: Sequence[str | None]) -> None:
+        """Take the names of the next rows."""
+        self._names += b"".join(names)
+        # Half a digest is enough to suspect; whether the whole one is shared is looked at in the end.
+        halves = np.frombuffer(b"".join(names), np.uint64)[:: self._width // 8]
+        for index in np.flatnonzero(self._has_met(halves)).tolist():
+            name, text = names[index], texts[index]
+            if text is not None and name.strip(b"\0"):
+                self._suspects[name] = text
+
+    def _has_met(self, halves: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """Return which halves were seen before, in earlier rows or among these, and remember them all."""
+        order = np.argsort(halves, kind="stable")
+        ordered = halves[order]
+        met = np.zeros(len(halves), dtype=bool)
+        met[order[1:]] = ordered[1:] == ordered[:-1]
+        if len(self._met):
+            at = np.minimum(np.searchsorted(self._met, ordered), len(self._met) - 1)
+            met[order] |= self._met[at] == ordered
+        self._met = np.concatenate([self._met, ordered])
+        self._met.sort(kind="stable")  # two runs that are sorted already are merged
+        return met
+
+    def name(self, number: int) -> bytes:
+        """Return the digest of a row's name, empty if it has none."""
+        name = bytes(self._names[(number - 1) * self._width : number * self._width])
+        return name if name.strip(b"\0") else b""
+
+    def rows(self) -> Iterator[tuple[str, list[int]]]:
+        """Return each name that rows share, with their numbers."""
+        if not self._suspects:
+            return
+        halves = np.frombuffer(self._names, np.uint64).reshape(-1, self._width // 8)[:, 0]
+        wanted = np.frombuffer(b"".join(name[:8] for name in self._suspects), np.uint64)
+        numbers: dict[bytes, list[int]] = defaultdict(list)
+        for index in np.flatnonzero(np.isin(halves, wanted)):
+            if (name := self.name(int(index) + 1)) in self._suspects:
+                numbers[name].append(int(index) + 1)
+        yield from ((self._suspects[name], some) for name, some in numbers.items() if len(some) > 1)

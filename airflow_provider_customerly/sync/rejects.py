@@ -1,6 +1,6 @@
-"""The rows that were not delivered, and why, as a Parquet file for each run.
+"""The rows that were not delivered, with reasons, in a Parquet file for each run.
 
-The file names contacts, so that somebody can mend them; it lies under the sync's state and nowhere else.
+The file contains personal data, so that the rows can be fixed. It is only written below the sync's state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_provider_customerly.sync.record import FOLDER as RECORDS
+from airflow_provider_customerly.sync.damage import reading
+from airflow_provider_customerly.sync.records import FOLDER as RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +28,10 @@ _ROWS_AT_ONCE = 1_000
 class Reject(NamedTuple):
     """A row that is not delivered.
 
-    :param run: the run that refused it: an earlier one where the row is still refused.
-    :param row: position in that run's source, from 1.
-    :param key: of the contact in the ledger, in hex; empty where the row names no contact.
-    :param reason: see `rows.Reason`.
+    :param run: the run that refused it, which is an earlier one if the row is still refused.
+    :param row: position in the source of that run, from 1.
+    :param key: the contact's key in the ledger, in hex; empty if the row has no email.
+    :param reason: see ``rows.Reason``.
     """
 
     run: str
@@ -46,9 +47,9 @@ _SCHEMA = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for na
 
 
 class RejectWriter:
-    """Writes the rejects of a run; the file is made with the first one.
+    """Write the rejects of a run. The first reject creates the file.
 
-    Left without `close`, it leaves nothing.
+    Leaving the context manager without ``close`` deletes it.
     """
 
     def __init__(self, location: Location, run: str) -> None:
@@ -70,13 +71,13 @@ class RejectWriter:
             self._location.delete(self.name)
 
     def add(self, reject: Reject) -> None:
-        """Take a row."""
+        """Add a row."""
         self._waiting.append(reject)
         if len(self._waiting) == _ROWS_AT_ONCE:
             self._write()
 
     def close(self) -> str | None:
-        """Finish the file; give its name, None when there was no reject."""
+        """Finish the file and return its name; None if there were no rejects."""
         if self._waiting:
             self._write()
         if self._sink is None or self._writer is None:
@@ -97,18 +98,18 @@ class RejectWriter:
 
 
 def read_rejects(location: Location, name: str) -> Iterator[Reject]:
-    """Read the rejects of a run, in little memory.
+    """Yield the rejects of a run.
 
     :param name: name of the file, relative to the sync's state.
     """
-    with location.open(name) as stream:
+    with reading(location, name), location.open(name) as stream:
         for batch in pq.ParquetFile(stream).iter_batches(_ROWS_AT_ONCE):
             for row in batch.to_pylist():
                 yield Reject(**row)
 
 
 def remove_unrecorded(location: Location) -> None:
-    """Delete the rejects of runs that left no record: they died."""
+    """Delete the rejects of crashed runs, which have no record."""
     recorded = {_run_of(name) for name in location.list(RECORDS)}
     for name in location.list(FOLDER):
         if _run_of(name) not in recorded:

@@ -1,32 +1,35 @@
-"""What is left of a sealed plan that an earlier try has applied in part."""
+"""The remainder of a sealed plan that an earlier attempt applied in part."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from airflow_provider_customerly.sync.ledger import Status, keys_of
-from airflow_provider_customerly.sync.plan_file import FOLDER, PlanWriter, read_plan
+from airflow_provider_customerly.sync.plan_file import FOLDER, SENDING, PlanWriter, read_plan
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location
     from airflow_provider_customerly.sync.counts import Counts
     from airflow_provider_customerly.sync.ledger import Ledger
-    from airflow_provider_customerly.sync.plan_file import Planned
+    from airflow_provider_customerly.sync.plan_file import Intent, Planned
 
 
-def write_remainder(location: Location, plan: str, run: str, ledger: Ledger, counts: Counts) -> str:
-    """Write down what is left of a plan, as a plan without a seal.
+def write_remainder(
+    location: Location, plan: str, run: str, ledger: Ledger, counts: Counts, intent: Intent
+) -> str:
+    """Write the remainder of a plan as a new plan for the run that will apply it.
 
-    Rows that were accepted are left out and count as unchanged; those that were refused are not sent again.
-    Rows that the plan sends though they had not changed do not show whether they were sent, so they are sent
-    once more.
+    Accepted rows are left out and count as unchanged. Refused rows are not sent again. For rows that the plan
+    sends although they had not changed, it is unknown whether they were sent, so they are sent again.
 
     :param run: unique name of the run.
-    :param ledger: nothing but the plan was entered into it since the plan was made.
-    :param counts: the plan's figures; become those of what is left.
+    :param ledger: the ledger, to which only this plan was applied since the plan was made.
+    :param counts: the counts of the plan; they are changed to those of the remainder.
     :return: name of the file.
     """
-    with PlanWriter(location, f"{FOLDER}/{run}.parquet") as writer:
+    with PlanWriter(location, f"{FOLDER}/{run}.parquet", intent) as writer:
         for planned in read_plan(location, plan):
             status = _status(ledger, planned)
             if planned.action == "vanished" and status == Status.VANISHED:
@@ -35,15 +38,17 @@ def write_remainder(location: Location, plan: str, run: str, ledger: Ledger, cou
                 _move(counts, planned.action, "unchanged")
             elif planned.action in ("new", "changed") and status == Status.REFUSED:
                 _move(counts, planned.action, "still_refused")
-                writer.add(planned._replace(action="still_refused", contact=None, changed_fields=None))
+                writer.add(replace(planned, action="still_refused", changed_fields=None))
             else:
+                if planned.action in SENDING:
+                    counts.changed_fields.update(planned.changed_fields or ())
                 writer.add(planned)
         writer.close()
     return writer.name
 
 
 def _status(ledger: Ledger, planned: Planned) -> Status | None:
-    """Tell what became of a row as it is planned; None if nothing yet."""
+    """Return the outcome of a planned row; None if it has none yet."""
     [position] = ledger.find(keys_of([planned.key])) if planned.key else [-1]
     if position < 0:
         return None

@@ -1,4 +1,4 @@
-"""Removes what runs of long ago left: rejects, plans and records. The ledger is not touched."""
+"""Remove rejects, plans and records of old runs. The ledger is not touched."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from airflow_provider_customerly.sync import plan_file, record, rejects
+from airflow_provider_customerly.sync import plan_file, records, rejects, undo_file
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location
@@ -24,7 +24,7 @@ def remove_old_runs(location: Location, keep_days: float, newest: str) -> None:
     """
     since = datetime.now(timezone.utc) - timedelta(days=keep_days)
     # The records go last: rejects without a record count as those of a run that died.
-    for folder in (rejects.FOLDER, plan_file.FOLDER, record.FOLDER):
+    for folder in (rejects.FOLDER, plan_file.FOLDER, undo_file.FOLDER, records.FOLDER):
         for name in location.list(folder):
             match = _RUN.match(PurePosixPath(name).name)
             if match and match[0] != newest and _instant(match[1]) < since:

@@ -2,62 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import platform
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from datetime import datetime, timezone
-from itertools import islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_customerly import __version__
 from airflow_provider_customerly.sync.apply import Application
-from airflow_provider_customerly.sync.fingerprint import Fingerprints
-from airflow_provider_customerly.sync.guards import allowed, breach
+from airflow_provider_customerly.sync.guards import SyncGuardError, breach
+from airflow_provider_customerly.sync.options import allowed
 from airflow_provider_customerly.sync.plan_file import read_plan
-from airflow_provider_customerly.sync.prepare import Prepared, Source, prepare, prepare_sealed
-from airflow_provider_customerly.sync.record import Outcome, RunRecord, up_to_last_complete, write_record
+from airflow_provider_customerly.sync.prepare import (
+    Prepared,
+    Source,
+    prepare,
+    prepare_sealed,
+    prepare_undo,
+    without_source,
+)
+from airflow_provider_customerly.sync.records import Outcome, RunRecord, up_to_last_complete, write_record
 from airflow_provider_customerly.sync.rejects import Reject, RejectWriter, read_rejects
+from airflow_provider_customerly.sync.result import Results, SyncRejectsError, reason_lines
 from airflow_provider_customerly.sync.retention import remove_old_runs
 from airflow_provider_customerly.sync.state import State
+from airflow_provider_customerly.sync.summary import Summary, shown_fields
+from airflow_provider_customerly.sync.undo_file import write_undo
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.client import Client
     from airflow_provider_customerly.sync.counts import Counts
     from airflow_provider_customerly.sync.options import Options
+    from airflow_provider_customerly.sync.plan_file import Planned
 
 log = logging.getLogger(__name__)
 
 _SAMPLE = 5
-_TOP_REASONS = 5
 
 Report = Callable[[RunRecord, Iterator[Reject]], None]
-
-
-class SyncRejectsError(Exception):
-    """All good rows were delivered, but more than `max_rejects` were not: look at the rejects.
-
-    :param result: what a successful run would have returned.
-    """
-
-    def __init__(self, message: str, result: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.result = result
+Keep = Callable[[dict[str, Any]], None]
 
 
 def plan_contacts(
-    client: Client, source: Source, state_path: Any, sync_name: str, options: Options, *, owner: str = ""
+    client: Client,
+    source: Source,
+    state_path: Any,
+    sync_name: str,
+    options: Options,
+    *,
+    export: Any = None,
+    owner: str = "",
 ) -> dict[str, Any]:
     """Make a plan and stop: nothing is sent.
 
-    The parameters and errors are those of `sync_contacts`.
+    The parameters and errors are those of ``sync_contacts``.
 
-    :return: the figures, and the `plan` to give to `apply_plan`.
+    :return: the counts, and the ``plan`` to pass to ``apply_plan``.
     """
-    options.check()
-    with State(state_path, sync_name, options.contact_type, client.base_url, owner) as state:
-        run = _Run(client, state, options)
-        return run.end_dry(prepare(source, state, state.recover(), options, seal=True))
+    with _run(client, state_path, sync_name, options, owner) as run:
+        return run.end_dry(run.prepare(source, export, seal=True))
 
 
 def sync_contacts(
@@ -67,26 +69,68 @@ def sync_contacts(
     sync_name: str,
     options: Options,
     *,
+    export: Any = None,
     owner: str = "",
     report: Report | None = None,
+    keep: Keep | None = None,
 ) -> dict[str, Any]:
-    """Bring Customerly's contacts in step with the rows of a source, sending only what changed.
+    """Keep Customerly's contacts in sync with the rows of a source, sending only changes.
 
-    :param state_path: folder for the state of syncs: text, `os.PathLike` or Airflow's `ObjectStoragePath`.
-    :param sync_name: names the sync; its state is a folder of that name.
-    :param owner: names what stays the same when the work is tried again: a later try takes over from it.
-    :param report: called at the end with the run's record and rejects, whatever came of it.
-    :return: figures and names of files below the state; nothing personal.
-    :raises ValueError: an argument is wrong; nothing was sent.
-    :raises LockedError: another run of the sync is at work; nothing was sent.
-    :raises SyncGuardError: a guard was breached; nothing was sent.
-    :raises CustomerlyError: the API failed; what it had accepted until then is remembered.
-    :raises SyncRejectsError: all good rows were delivered, and more than `max_rejects` were not.
+    :param state_path: folder for the state of syncs: text, ``os.PathLike`` or Airflow's
+        ``ObjectStoragePath``.
+    :param sync_name: name of the sync, whose state is in a folder of that name.
+    :param export: path of an export to compare the rows with.
+    :param owner: what stays the same across retries, so that a later attempt can take over.
+    :param report: called at the end with the run's record and rejects, whatever the outcome.
+    :param keep: called with the counts if a guard stops the run or it ends early.
+    :return: counts and names of files below the state; no personal data.
+    :raises ValueError: an argument is invalid. Nothing was sent.
+    :raises LockedError: another run of the sync is active. Nothing was sent.
+    :raises SyncGuardError: a guard failed. Nothing was sent.
+    :raises CustomerlyError: the API failed. What it had accepted until then is recorded.
+    :raises SyncRejectsError: all good rows were delivered, but more than ``max_rejects`` rows were not.
     """
-    options.check()
-    with State(state_path, sync_name, options.contact_type, client.base_url, owner) as state:
-        run = _Run(client, state, options, report)
-        return run.carry_out(prepare(source, state, state.recover(), options))
+    with _run(client, state_path, sync_name, options, owner, report, keep) as run:
+        return run.carry_out(run.prepare(source, export))
+
+
+def plan_undo(
+    client: Client,
+    undoes: str,
+    state_path: Any,
+    sync_name: str,
+    options: Options,
+    *,
+    export: Any = None,
+    owner: str = "",
+) -> dict[str, Any]:
+    """Plan how to undo a run, and stop: nothing is sent.
+
+    The other parameters and errors are those of ``sync_contacts``.
+
+    :param undoes: the run, which must have compared its rows with an export.
+    :param export: path of a later export, to find edits since; None to ignore them.
+    :return: the counts, the ``plan`` to pass to ``apply_plan``, and what it ``cannot_undo``.
+    """
+    with _run(client, state_path, sync_name, without_source(options), owner) as run:
+        return run.end_dry(run.prepare_undo(undoes, export, seal=True))
+
+
+def undo_contacts(
+    client: Client,
+    undoes: str,
+    state_path: Any,
+    sync_name: str,
+    options: Options,
+    *,
+    export: Any = None,
+    owner: str = "",
+    report: Report | None = None,
+    keep: Keep | None = None,
+) -> dict[str, Any]:
+    """Undo a run. The parameters and errors are those of ``plan_undo`` and ``sync_contacts``."""
+    with _run(client, state_path, sync_name, without_source(options), owner, report, keep) as run:
+        return run.carry_out(run.prepare_undo(undoes, export))
 
 
 def apply_plan(
@@ -98,86 +142,179 @@ def apply_plan(
     *,
     owner: str = "",
     report: Report | None = None,
+    keep: Keep | None = None,
 ) -> dict[str, Any]:
-    """Do exactly what a plan says; no source is read.
+    """Apply a plan exactly, without reading a source.
 
-    The other parameters and errors are those of `sync_contacts`.
+    The other parameters and errors are those of ``sync_contacts``.
 
-    :param plan: as `plan_contacts` named it.
-    :raises ValueError: the plan was altered, is that of another sync, or was overtaken by another run.
+    :param plan: the ``plan`` that ``plan_contacts`` returned.
+    :raises ValueError: the plan was altered, belongs to another sync, or was overtaken by another run.
     """
+    with _run(client, state_path, sync_name, options, owner, report, keep) as run:
+        return run.carry_out(run.prepare_sealed(plan))
+
+
+@contextlib.contextmanager
+def _run(
+    client: Client,
+    state_path: Any,
+    sync_name: str,
+    options: Options,
+    owner: str,
+    report: Report | None = None,
+    keep: Keep | None = None,
+) -> Iterator[_Run]:
+    """Hold the state of a sync for a run."""
     options.check()
     with State(state_path, sync_name, options.contact_type, client.base_url, owner) as state:
-        run = _Run(client, state, options, report)
-        return run.carry_out(prepare_sealed(plan, state, state.recover(), options))
+        yield _Run(client, state, options, report, keep)
 
 
 class _Run:
-    """Carries out what was prepared, and writes down what came of it."""
+    """Prepare a plan, look at it or carry it out, and record the outcome."""
 
-    def __init__(self, client: Client, state: State, options: Options, report: Report | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        state: State,
+        options: Options,
+        report: Report | None = None,
+        keep: Keep | None = None,
+    ) -> None:
         self._client = client
         self._state = state
         self._options = options
         self._report = report
-        self._started = datetime.now(timezone.utc)
-        self._requests = client.requests_sent
+        self._keep = keep
+        self._results = Results(client, state, options)
+
+    def prepare(self, source: Source, export: Any, *, seal: bool = False) -> Prepared:
+        """Plan what to send for the rows of a source."""
+        ledger, base_url = self._state.recover(), self._client.base_url
+        with self._kept_if_a_guard_stops_it():
+            return prepare(
+                source, self._state, ledger, self._options, export=export, base_url=base_url, seal=seal
+            )
+
+    def prepare_undo(self, undoes: str, export: Any, *, seal: bool = False) -> Prepared:
+        """Plan how to undo a run."""
+        ledger, base_url = self._state.recover(), self._client.base_url
+        with self._kept_if_a_guard_stops_it():
+            return prepare_undo(
+                undoes, self._state, ledger, self._options, export=export, base_url=base_url, seal=seal
+            )
+
+    def prepare_sealed(self, plan: str) -> Prepared:
+        """Open a plan that was made before."""
+        ledger = self._state.recover()
+        with self._kept_if_a_guard_stops_it():
+            return prepare_sealed(plan, self._state, ledger, self._options)
+
+    @contextlib.contextmanager
+    def _kept_if_a_guard_stops_it(self) -> Iterator[None]:
+        """Pass the counts to ``keep`` if a guard stops the run, which then leaves no record."""
+        try:
+            yield
+        except SyncGuardError as error:
+            if self._keep is not None:
+                figures = self._results.figures("stopped", error.counts, error.living)
+                self._keep({**figures, "breach": str(error), "plan": None})
+            raise
 
     def end_dry(self, prepared: Prepared) -> dict[str, Any]:
-        """Show some of a sealed plan, and tell what it holds."""
+        """Log part of a sealed plan, and return its result."""
         log.info("Planned: %s", prepared.counts)
-        rows = read_plan(self._state.location, prepared.plan, ("changed", "invalid"))
-        for planned in islice(rows, _SAMPLE):
-            what = planned.message or ", ".join(planned.changed_fields or ())
-            log.info("For instance row %d is %s: %s", planned.number, planned.action, what)
-        problem = breach(self._options, prepared.counts, int(prepared.ledger.living.sum()))
+        summary = self._summary(prepared)
+        sample: dict[str, list[Planned]] = {"changed": [], "new": [], "again": []}
+        for planned in read_plan(self._state.location, prepared.plan):
+            summary.add(planned, self._options.on_edited)
+            if planned.action == "invalid":
+                prepared.counts.reject(planned.reason or "", planned.field)
+            elif planned.action in sample and len(sample[planned.action]) < _SAMPLE:
+                sample[planned.action].append(planned)
+        for planned in chain.from_iterable(sample.values()):
+            fields = f": {', '.join(planned.changed_fields)}" if planned.changed_fields else ""
+            log.info("For example, row %d is %s%s", planned.number, planned.action, fields)
+        if prepared.counts.reasons:
+            log.warning("Rows that would not be sent: %s", prepared.counts.top_reasons())
+        problem = breach(self._options, prepared.counts, prepared.living)
         if problem:
-            log.warning("A run that sends would stop: %s", problem)
+            log.warning("A guard would stop this plan: %s", problem)
         log.info("The plan is %s/%s", self._state.location, prepared.plan)
-        log.info("To do exactly that, run again with plan_path=%r and without sql or table", prepared.plan)
-        return {**self._result(self._write_record(prepared, "planned"), prepared), "breach": problem}
+        log.info("To apply this plan, run with plan_path=%r and without sql or table", prepared.plan)
+        self._take_comparison(prepared, summary)
+        record = self._results.record(prepared, "planned")
+        write_record(self._state.location, record)
+        return {**self._results.result(record, prepared), "breach": problem, "preview": summary.preview()}
 
     def carry_out(self, prepared: Prepared) -> dict[str, Any]:
-        """Deliver the rows, remember what came of it, and fail if too many were not delivered."""
+        """Deliver the rows, record the outcome, and raise an error if too many were not delivered."""
         self._state.lock.check()  # reading may have taken hours
         log.info("Planned: %s", prepared.counts)
         options, counts, location = self._options, prepared.counts, self._state.location
+        if prepared.compared_with is not None:
+            summary = self._summary(prepared)
+            for planned in read_plan(location, prepared.plan):
+                summary.add(planned, prepared.compared_with.on_edited)
+            self._take_comparison(prepared, summary)
         with RejectWriter(location, self._state.run) as rejects:
-            work = Application(
-                self._client, options.contact_type, self._state, prepared.ledger, counts, rejects
-            )
+            earlier = self._earlier_rejects(counts)
+            work = Application(self._client, options, self._state, prepared.ledger, counts, rejects, earlier)
             try:
-                work.note_undelivered(prepared.plan, self._earlier_rejects(counts))
-                work.send(prepared.plan, options.batch_size, options.max_concurrency)
+                work.send(prepared.plan)
                 counts.check_settled()
-                fingerprints = Fingerprints(self._state.salt, prepared.ledger.fields)
                 if options.on_vanished == "keep" or not self._has_too_many_rejects(counts):
-                    work.handle_vanished(prepared.plan, options.on_vanished, fingerprints, options.tags)
+                    work.handle_vanished()
                 elif counts.vanished:
-                    # A row whose email is broken looks just like one that is gone.
+                    # A row with a broken email looks the same as one that is gone.
                     log.warning(
-                        "%d vanished contacts are left alone, for too many rows were not delivered; the next "
-                        "run within max_rejects takes care of them",
+                        "%d vanished contacts are left alone, because too many rows were not delivered. The "
+                        "next run within max_rejects handles them",
                         counts.vanished,
                     )
             except BaseException as error:
                 self._end_early(prepared, work, rejects, error)
+                self._check_overtaken(error)
                 raise
-            record = self._end(prepared, work, rejects)
+            try:
+                record = self._end(prepared, work, rejects)
+            except FileNotFoundError as error:
+                self._check_overtaken(error)
+                raise
         self._tell(record)
         if options.keep_days is not None:
             try:
                 remove_old_runs(location, options.keep_days, self._state.run)
-            except OSError as error:  # all is delivered and remembered; the next run removes them too
-                log.warning("Old files of the sync could not be removed: %s", type(error).__name__)
-        result = self._result(record, prepared)
+            except Exception as error:  # everything is delivered and recorded, and the next run tries again
+                log.warning("Could not remove old files of the sync: %s", type(error).__name__)
+        result = self._results.result(record, prepared)
         log.info("Synced: %s", counts)
         if record.rejects:
-            reasons = _top_reasons(counts)
-            log.warning("Rows that were not delivered (%s): %s/%s", reasons, location, record.rejects)
+            reasons = "\n".join(reason_lines(counts))
+            log.warning("Rows that were not delivered:\n%s\n%s/%s", reasons, location, record.rejects)
         if record.outcome == "rejects":
-            raise SyncRejectsError(self._verdict(record, counts), result)
+            raise SyncRejectsError(self._results.verdict(record, counts), result)
         return result
+
+    def _check_overtaken(self, error: BaseException) -> None:
+        """Raise ``LockLostError`` if the plan is missing because a run that took over has removed it."""
+        if isinstance(error, FileNotFoundError):
+            self._state.lock.check()
+
+    def _summary(self, prepared: Prepared) -> Summary:
+        shown = shown_fields(self._options.preview_fields, prepared.ledger.fields)
+        return Summary(self._options.on_vanished, shown)
+
+    def _take_comparison(self, prepared: Prepared, summary: Summary) -> None:
+        if prepared.compared_with is not None:
+            self._results.comparison = summary.comparison(prepared.compared_with)
+            log.info(
+                "Compared with Customerly: %d rows are already the same, %d were edited there (%s)",
+                summary.already_so,
+                summary.edited,
+                f"on_edited={prepared.compared_with.on_edited}",
+            )
 
     def _end(
         self,
@@ -186,14 +323,31 @@ class _Run:
         rejects: RejectWriter,
         error: BaseException | None = None,
     ) -> RunRecord:
+        is_news = work.enter()
         name = rejects.close()
-        if work.enter():
-            self._state.commit(prepared.ledger)
-        if prepared.plan != prepared.sealed:
-            self._state.location.delete(prepared.plan)
+        if is_news:
+            self._results.undo = write_undo(self._state.location, self._state.run, prepared.plan, work.done)
+            self._commit(prepared, work)
+        self._state.tidy([prepared.plan])
         is_red = self._has_too_many_rejects(prepared.counts)
         outcome: Outcome = "failed" if error else "rejects" if is_red else "success"
-        return self._write_record(prepared, outcome, error, name)
+        record = self._results.record(prepared, outcome, error, name)
+        try:
+            write_record(self._state.location, record)
+        except Exception as problem:  # what was done is recorded
+            log.warning(
+                "%s/%s could not be written: %s", self._state.location, record.name, type(problem).__name__
+            )
+        return record
+
+    def _commit(self, prepared: Prepared, work: Application) -> None:
+        try:
+            self._state.commit(prepared.ledger, work.journal.pages)
+        except BaseException:
+            # The next run reads the journal, which now also has the rows with an unknown outcome.
+            work.leave()
+            self._state.location.delete(prepared.plan)
+            raise
 
     def _has_too_many_rejects(self, counts: Counts) -> bool:
         return counts.rejects > allowed(self._options.max_rejects, counts.rows_read)
@@ -201,11 +355,21 @@ class _Run:
     def _end_early(
         self, prepared: Prepared, work: Application, rejects: RejectWriter, error: BaseException
     ) -> None:
-        # Whatever fails here, the journal has what was answered, and the first error is the one to tell.
+        # If this fails, the journal still has all responses, and the first error is the one to raise.
         try:
-            self._tell(self._end(prepared, work, rejects, error))
+            record = self._end(prepared, work, rejects, error)
+            if self._keep is not None:
+                self._keep(self._results.result(record, prepared))
+            if prepared.counts.unknown:
+                log.warning(
+                    "The responses for %d rows were lost. The next run sends them again. They are in\n%s/%s",
+                    prepared.counts.unknown,
+                    self._state.location,
+                    record.rejects,
+                )
+            self._tell(record)
         except Exception as another:
-            log.warning("The run could not be recorded (%s); the next one takes over", type(another).__name__)
+            log.warning("Could not record the run (%s). The next run takes over", type(another).__name__)
 
     def _tell(self, record: RunRecord) -> None:
         if self._report:
@@ -215,71 +379,17 @@ class _Run:
         return iter(()) if record.rejects is None else read_rejects(self._state.location, record.rejects)
 
     def _earlier_rejects(self, counts: Counts) -> dict[str, Reject]:
-        """Give the rows that the runs up to the last complete one reported as refused, by key."""
+        """Return the rows that runs up to the last complete one reported as refused, by key."""
         if not counts.still_refused:
             return {}
         found: dict[str, Reject] = {}
         for record in up_to_last_complete(self._state.location):
-            with suppress(FileNotFoundError):  # it names contacts, so somebody may have deleted it
+            try:
                 for one in self._rejects(record):
                     if one.reason in ("refused", "unexplained"):
                         found.setdefault(one.key, one)
+            except FileNotFoundError:  # a user may have deleted it, because it contains personal data
+                continue
+            except Exception as error:  # any error of a store; then only the reasons are missing
+                log.warning("Reasons in %s are not available: %s", record.rejects, error)
         return found
-
-    def _write_record(
-        self,
-        prepared: Prepared,
-        outcome: Outcome,
-        error: BaseException | None = None,
-        rejects: str | None = None,
-    ) -> RunRecord:
-        record = RunRecord(
-            run=self._state.run,
-            sync_name=self._state.sync_name,
-            contact_type=self._options.contact_type,
-            outcome=outcome,
-            error=type(error).__name__ if error else None,
-            owner=self._state.owner,
-            started_at=self._started,
-            finished_at=datetime.now(timezone.utc),
-            counts=prepared.counts.to_dict(),
-            rejects=rejects,
-            plan=prepared.sealed,
-            ledger_sequence=prepared.ledger.sequence,
-            contacts=int(prepared.ledger.living.sum()),
-            fields=list(prepared.ledger.fields),
-            requests=self._client.requests_sent - self._requests,
-            versions={"airflow-provider-customerly": __version__, "python": platform.python_version()},
-        )
-        write_record(self._state.location, record)
-        return record
-
-    def _result(self, record: RunRecord, prepared: Prepared) -> dict[str, Any]:
-        return {
-            "sync_name": record.sync_name,
-            "contact_type": record.contact_type,
-            "outcome": record.outcome,
-            **record.counts,
-            "truncated": prepared.truncated,
-            "path": str(self._state.location),
-            "record": record.name,
-            "rejects": record.rejects,
-            "plan": record.plan,
-            "requests": record.requests,
-            "seconds": round((record.finished_at - record.started_at).total_seconds(), 3),
-        }
-
-    def _verdict(self, record: RunRecord, counts: Counts) -> str:
-        reasons = _top_reasons(counts)
-        waiting = counts.vanished - counts.vanished_handled
-        return (
-            f"{counts.rejects} of {counts.rows_read} rows were not delivered ({reasons}), more than "
-            f"max_rejects={self._options.max_rejects} allows; {counts.sent} were sent and {counts.unchanged} "
-            f"had not changed. The rows and reasons are in {self._state.location}/{record.rejects}. Mend "
-            "them in the warehouse; what Customerly refused is sent again when it changes, or with "
-            "retry_rejects=True." + (f" {waiting} vanished contacts were left alone." if waiting else "")
-        )
-
-
-def _top_reasons(counts: Counts) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in counts.reasons.most_common(_TOP_REASONS))

@@ -1,108 +1,223 @@
-"""What is done with contacts that are no longer in the source."""
+"""Untag, unsubscribe or delete contacts that are no longer in the source."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import UNSET
 
 from airflow_provider_customerly.client import CustomerlyNotFound
-from airflow_provider_customerly.sync.email import identity_of
+from airflow_provider_customerly.reading import start_reading
+from airflow_provider_customerly.sync.fingerprint import USER_BYTES
+from airflow_provider_customerly.values.email import identity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
-
     from airflow_provider_customerly.client import Client, ContactType
+    from airflow_provider_customerly.storage import Lock
     from airflow_provider_customerly.sync.fingerprint import Fingerprints
 
 log = logging.getLogger(__name__)
 
 OnVanished = Literal["keep", "untag", "unsubscribe", "delete"]
+Fate = Literal["handled", "not_found", "became_user"]
+Done = Callable[[Iterable[bytes], Fate], None]
 
 _TAGGED_AT_ONCE = 50
+_NO_USER = bytes(USER_BYTES)
 
 
 class UnprovenSearchError(Exception):
-    """Not all vanished contacts were found, and it is not proven that the others are gone: try again."""
+    """Some vanished contacts were not found, but are not proven to be gone: try again."""
+
+
+class Vanished(NamedTuple):
+    """The contacts to look for, by their two identities, email and ``user_id``, and those to leave alone."""
+
+    users: Mapping[bytes, bytes]
+    """The digest of the delivered ``user_id``, zeros for none, by the key of each vanished contact."""
+    present: Collection[bytes]
+    """Digests of the ``user_id`` of rows in the source that were delivered."""
+    undelivered: Collection[str]
+    """The ``user_id`` of rows in the source that were not delivered, as returned by ``same_user_id``."""
+    is_in_source: Callable[[bytes], bool] = lambda key: False
+    """Returns whether a row with this email's key is in the source."""
 
 
 def handle_vanished(
     client: Client,
     contact_type: ContactType,
     fingerprints: Fingerprints,
-    keys: set[bytes],
-    undelivered: Collection[str],
+    vanished: Vanished,
     on_vanished: OnVanished,
     tags: Sequence[str],
-    done: Callable[[Iterable[bytes]], None],
-    raise_if_lost: Callable[[], None],
+    done: Done,
+    lock: Lock,
 ) -> None:
-    """Untag, unsubscribe or delete the contacts with these keys.
+    """Untag, unsubscribe or delete contacts.
 
-    The ledger does not know their emails, so they are looked up in Customerly's own list, which is read
-    whole, once. A contact that is not there any more needs nothing. One that has the user id of a row which
-    was not delivered is left alone, and stays in the ledger as it is: it may well be the same customer, whose
-    email was changed or broken in the source.
+    The ledger does not have their emails, so they are looked up in Customerly's list, which is read once in
+    full: by email first, then by ``user_id``, because the email may have been changed there.
 
-    :param keys: of the vanished contacts; those that are done with are taken out.
-    :param undelivered: the user ids of the rows that were not delivered, as `same_user_id` gives them.
-    :param tags: the tags to take off, for `untag`.
-    :param done: called after each request with the keys that are done with.
-    :param raise_if_lost: called for each page of the list; reading it can take hours.
-    :raises UnprovenSearchError: see there; what was found is done with.
+    Two kinds of contacts are left alone. A contact with the email, but with a ``user_id`` other than the one
+    delivered, belongs to another customer by now. A contact with the ``user_id`` of a row that was not
+    delivered may be the same customer, whose email was changed or broken in the source; its ledger entry does
+    not change. A customer whose row was delivered under another email has not vanished.
+
+    :param tags: the tags to remove, for ``untag``.
+    :param done: called after each request with the keys of finished contacts.
+    :param lock: checked for each page of the list and before each request; checked in the storage before each
+        deletion.
+    :raises UnprovenSearchError: some contacts may still exist. Those that were found have been handled.
     """
-    reading = client.read_contacts(contact_type, ("email", "user_id"))
-    found: list[tuple[bytes, Any]] = []
-    spared = 0
+    reading = start_reading(client, contact_type, ("email", "user_id"))
+    search = _Search(fingerprints, vanished)
     for records in reading:
-        raise_if_lost()
+        lock.raise_if_lost()
         for record in records:
-            if isinstance(record.email, str):
-                key = fingerprints.key(identity_of(record.email))
-                if key in keys:
-                    keys.discard(key)
-                    if same_user_id(record.user_id) in undelivered:
-                        spared += 1
-                    else:
-                        found.append((key, record))
-    if spared:
+            search.look_at(record)
+    if search.spared:
         log.warning(
-            "%d vanished contacts are left alone: they have the user_id of rows that were not delivered, and "
-            "may be the same customers under another email. Mend these rows, which are among the rejects.",
-            spared,
+            "%d vanished contacts are left alone: they have the user_id of rows that were not delivered, so "
+            "they may be the same customers under another email. Fix these rows, which are in the rejects.",
+            len(search.spared),
         )
+    if search.others:
+        log.warning(
+            "%d vanished contacts are left alone: another contact has their email or user_id now.",
+            len(search.others),
+        )
+    found = list(search.found())
     for start in range(0, len(found), _TAGGED_AT_ONCE):
         some = found[start : start + _TAGGED_AT_ONCE]
         if on_vanished == "untag":
-            contacts = [{"email": record.email} for _, record in some]
+            contacts = [_name_of(record) for _, record in some]
             for tag in tags:
+                lock.raise_if_lost()
                 client.untag(tag, **{contact_type: contacts})
-            done(key for key, _ in some)
+            done((key for key, _ in some), "handled")
         else:
             for key, record in some:
-                _one(client, contact_type, record, on_vanished)
-                done([key])
-    if reading.certificate.verdict != "complete" and keys:
+                _one(client, contact_type, record, on_vanished, lock)
+                done([key], "handled")
+    done(search.moved(), "handled")
+    missing = search.missing()
+    if missing and reading.certificate.verdict != "complete":
         raise UnprovenSearchError(
-            f"{len(keys)} vanished contacts were not found, and the list was not read completely "
-            f"({reading.certificate.reason}): they may still be there. Run the sync again at a quieter hour."
+            f"{len(missing)} vanished contacts were not found, but the list is not proven complete "
+            f"({reading.certificate.reason}), so they may still exist. Run the sync again at a quieter time."
         )
-    done(keys)
+    if missing and contact_type == "leads":
+        became_users = _became_users(client, fingerprints, missing, lock)
+        done(became_users, "became_user")
+        missing -= became_users
+    if missing:
+        by = "email or user_id" if any(user != _NO_USER for user in vanished.users.values()) else "email"
+        log.warning(
+            "%d vanished contacts were not found in Customerly by %s: they were deleted or changed there.",
+            len(missing),
+            by,
+        )
+        done(missing, "not_found")
+
+
+class _Search:
+    """Find vanished contacts among all contacts."""
+
+    def __init__(self, fingerprints: Fingerprints, vanished: Vanished) -> None:
+        self._fingerprints = fingerprints
+        self._vanished = vanished
+        self._keys = {user: key for key, user in vanished.users.items() if user != _NO_USER}
+        self._by_email: dict[bytes, Any] = {}
+        self._by_user: dict[bytes, Any] = {}
+        self.spared: set[bytes] = set()
+        self.others: set[bytes] = set()
+        """Keys whose email or user_id belongs to another contact."""
+
+    def look_at(self, record: Any) -> None:
+        """Record a contact if it is one of the vanished ones."""
+        user_id = None if record.user_id in (None, UNSET, "") else str(record.user_id)
+        user = self._fingerprints.user(user_id)
+        email = record.email if isinstance(record.email, str) else ""
+        key = self._fingerprints.key(identity_of(email)) if email else None
+        if key is not None and key in self._vanished.users:
+            if _NO_USER in (user, self._vanished.users[key]) or user == self._vanished.users[key]:
+                self._note(key, record, self._by_email)
+            else:
+                self.others.add(key)
+        if (
+            (wanted := self._keys.get(user)) is not None
+            and wanted != key
+            and user not in self._vanished.present
+        ):
+            if key is not None and self._vanished.is_in_source(key):
+                self.others.add(wanted)
+            else:
+                self._note(wanted, record, self._by_user)
+
+    def found(self) -> Iterator[tuple[bytes, Any]]:
+        """Yield each key with its contact."""
+        for key, record in (self._by_user | self._by_email).items():
+            if key not in self.spared:
+                yield key, record
+
+    def moved(self) -> set[bytes]:
+        """Return the keys of customers whose row is in the source under another email."""
+        return {key for key in self._rest() if self._vanished.users[key] in self._vanished.present}
+
+    def missing(self) -> set[bytes]:
+        """Return the keys of contacts that were not found."""
+        return self._rest() - self.moved()
+
+    def _rest(self) -> set[bytes]:
+        return set(self._vanished.users) - self.spared - self._by_email.keys() - self._by_user.keys()
+
+    def _note(self, key: bytes, record: Any, where: dict[bytes, Any]) -> None:
+        if same_user_id(record.user_id) in self._vanished.undelivered:
+            self.spared.add(key)
+        elif key not in where or unicodedata.is_normalized("NFC", str(record.email)):
+            where[key] = record  # prefer the Unicode form of the email that a sync sends
+
+
+def _became_users(client: Client, fingerprints: Fingerprints, leads: set[bytes], lock: Lock) -> set[bytes]:
+    """Return the keys of leads that are users now, and must not be deleted."""
+    reading = start_reading(client, "users", ("email", "user_id"))
+    found = set()
+    for records in reading:
+        lock.raise_if_lost()
+        emails = (record.email for record in records if isinstance(record.email, str))
+        found |= leads & {fingerprints.key(identity_of(email)) for email in emails}
+    if leads - found and reading.certificate.verdict != "complete":
+        raise UnprovenSearchError(
+            f"{len(leads - found)} vanished leads were not found, but the list of users is not proven "
+            f"complete ({reading.certificate.reason}), so they may be users now. Run the sync again at a "
+            "quieter time."
+        )
+    if found:
+        log.info("%d vanished leads have become users and are left alone", len(found))
+    return found
 
 
 def same_user_id(user_id: Any) -> str | None:
-    """Give a user id in the form in which equal ones are the same, None if there is none."""
+    """Return a ``user_id`` in the form in which it is compared; None if there is none."""
     return None if user_id in (None, UNSET, "") else str(user_id).strip().lower()
 
 
-def _one(client: Client, contact_type: ContactType, record: Any, on_vanished: OnVanished) -> None:
+def _name_of(record: Any) -> dict[str, str]:
+    return {"email": record.email} if isinstance(record.email, str) else {"user_id": str(record.user_id)}
+
+
+def _one(client: Client, contact_type: ContactType, record: Any, on_vanished: OnVanished, lock: Lock) -> None:
     try:
         if on_vanished == "delete":
-            client.delete_contact(contact_type, email=record.email)
+            lock.check()
+            client.delete_contact(contact_type, **_name_of(record))
         else:
-            # Which of the ids the endpoint takes is not known: the caller's own is what its name says.
+            lock.raise_if_lost()
+            # It is not known which id the endpoint takes. Its parameter is named user_id.
             user_id = record.user_id
             client.unsubscribe_user(record.crmhero_user_id if user_id in (None, UNSET, "") else str(user_id))
     except CustomerlyNotFound:
-        log.debug("A vanished contact had gone in the meantime")
+        log.debug("A vanished contact was already gone")

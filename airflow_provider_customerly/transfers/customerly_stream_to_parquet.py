@@ -1,22 +1,19 @@
-"""Customerly's tags, teammates and help centre to Parquet datasets."""
+"""The operator that exports tags, teammates and the help centre to Parquet datasets."""
 
 from __future__ import annotations
 
-from datetime import date  # noqa: TC003  (msgspec reads the annotations)
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-from airflow.sdk import BaseOperator
-from msgspec import Meta
-
-from airflow_provider_customerly.export.streams import Stream, export_stream
+from airflow_provider_customerly.export.streams import export_stream
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
 from airflow_provider_customerly.hooks.failures import fail_at_once
 from airflow_provider_customerly.hooks.lookup import find_location
-from airflow_provider_customerly.transfers.checking import checked
-from airflow_provider_customerly.transfers.context import name_of_task_instance, tell_outlets
-from airflow_provider_customerly.transfers.export_arguments import EXPECTED
+from airflow_provider_customerly.operators.base import CustomerlyOperator, checked
+from airflow_provider_customerly.storage import RefusedError
+from airflow_provider_customerly.transfers.context import day_of_run, tell_outlets
+from airflow_provider_customerly.transfers.export_arguments import StreamArguments
+from airflow_provider_customerly.values.arguments import is_given
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,33 +21,25 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class _Arguments(msgspec.Struct, frozen=True, kw_only=True):
-    path: Annotated[str, Meta(pattern=r"\S")]
-    path_conn_id: str | None
-    stream: Stream
-    snapshot_date: date
-    min_rows: Annotated[int, Meta(ge=0)]
-    max_shrink: Annotated[float, Meta(ge=0, le=1)] | None
+class CustomerlyStreamToParquetOperator(CustomerlyOperator):
+    """Export one of the project's other lists to a Parquet dataset, in an atomic commit.
 
-
-class CustomerlyStreamToParquetOperator(BaseOperator):
-    """Export one of the project's other lists to a Parquet dataset, committed in one step.
-
-    The data goes to ``{path}/{stream}/snapshot_date={snapshot_date}/``; running a day again replaces it. Read
-    it with ``airflow_provider_customerly.export.read_stream``. The columns are ``tag`` for tags;
+    The data is written to ``{path}/{stream}/snapshot_date={snapshot_date}/``. Running a day again replaces
+    it. Read it with ``airflow_provider_customerly.export.read_stream``. The columns are ``tag`` for tags;
     ``account_id``, ``email`` and ``extra`` (JSON text) for accounts; ``record`` (JSON text) for the help
-    centre, whose shape the vendor does not document. Articles come in pages, so they are read until two
-    readings agree.
+    centre, whose shape the vendor does not document. A list is read until it is the same twice.
 
-    :param stream: ``tags``, ``accounts`` (teammates: has their emails), ``knowledge_collections`` or
+    :param stream: ``tags``, ``accounts`` (teammates, with their emails), ``knowledge_collections`` or
         ``knowledge_articles``.
-    :param path: folder or bucket, anything ``ObjectStoragePath`` takes.
+    :param path: folder or bucket, any path that ``ObjectStoragePath`` takes.
     :param path_conn_id: Airflow connection for ``path``, unless the path names one.
     :param customerly_conn_id: connection of type ``customerly``.
     :param snapshot_date: day of the snapshot; by default the UTC day on which the run's data interval ends,
-        or on which the run was made when it has none.
-    :param min_rows: fail, and keep the last export, when there are fewer rows.
-    :param max_shrink: fail, and keep the last export, when it would shrink by more than this share.
+        or of the run if it has no interval.
+    :param min_rows: fail, and keep the last export, if there are fewer rows.
+    :param max_shrink: fail, and keep the last export, if the list shrinks by more than this share.
+    :param table_format: ``parquet``, or ``delta`` to also publish each commit as a version of a Delta table
+        at ``{path}/{stream}``. This needs the extra ``[delta]`` and a local disk or S3.
     """
 
     template_fields: Sequence[str] = (
@@ -61,7 +50,9 @@ class CustomerlyStreamToParquetOperator(BaseOperator):
         "snapshot_date",
         "min_rows",
         "max_shrink",
+        "table_format",
     )
+    arguments = StreamArguments
     ui_color = "#e0f0ff"
 
     def __init__(
@@ -74,6 +65,7 @@ class CustomerlyStreamToParquetOperator(BaseOperator):
         snapshot_date: str = "{{ data_interval_end | default(dag_run.run_after, true) | ds }}",
         min_rows: int | str = 0,
         max_shrink: float | str | None = None,
+        table_format: str = "parquet",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -84,29 +76,36 @@ class CustomerlyStreamToParquetOperator(BaseOperator):
         self.snapshot_date = snapshot_date
         self.min_rows = min_rows
         self.max_shrink = max_shrink
+        self.table_format = table_format
+        self.check_literals()
 
     @cached_property
     def hook(self) -> CustomerlyHook:
-        """The hook; its client is made at first use."""
-        return CustomerlyHook(self.customerly_conn_id)
+        """The hook, whose client is created at first use."""
+        return CustomerlyHook(self.connection_id)
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Export the list and return what came of it."""
+    def carry_out(self, context: Context) -> dict[str, Any]:
+        """Export the list and return the result."""
         with fail_at_once(ValueError):
-            arguments = checked(_Arguments, EXPECTED, self)
-            with self.hook.client as client:
-                result = export_stream(
-                    client,
-                    find_location(arguments.path, arguments.path_conn_id),
-                    arguments.stream,
-                    snapshot_date=arguments.snapshot_date,
-                    min_rows=arguments.min_rows,
-                    max_shrink=arguments.max_shrink,
-                    owner=name_of_task_instance(context),
-                )
+            if not is_given(self.snapshot_date):  # a parameter that is not set
+                self.snapshot_date = day_of_run(context).isoformat()
+            arguments = checked(StreamArguments, self)
+            location = find_location(arguments.path, arguments.path_conn_id)
+            client = self.hook.client
+        with client, fail_at_once(RefusedError):
+            result = export_stream(
+                client,
+                location,
+                arguments.stream,
+                snapshot_date=arguments.snapshot_date,
+                min_rows=arguments.min_rows,
+                max_shrink=arguments.max_shrink,
+                table_format=arguments.table_format,
+            )
+        self.keep(result)
         tell_outlets(self.outlets, context, result)
         return result
 
     def on_kill(self) -> None:
-        """Give up waiting for requests, so that the export ends and cleans up."""
+        """Cancel waiting requests, so that the export ends and cleans up."""
         self.hook.client.stop()

@@ -1,4 +1,4 @@
-"""What OpenLineage is told of a task. Its provider may not be installed: import this only when it asks."""
+"""Lineage for OpenLineage, whose provider may not be installed: import this only when it calls."""
 
 from __future__ import annotations
 
@@ -18,33 +18,30 @@ from airflow.providers.openlineage.sqlparser import get_openlineage_facets_with_
 
 from airflow_provider_customerly import storage
 from airflow_provider_customerly.hooks.lookup import find_location
-from airflow_provider_customerly.transfers.sql_source import SqlSource
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.hooks.customerly import CustomerlyHook
-    from airflow_provider_customerly.transfers.customerly_to_parquet import CustomerlyToParquetOperator
-    from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
+    from airflow_provider_customerly.transfers.sql_source import SqlSource
 
 _PLACEHOLDER = re.compile(r"%s|%\(\w+\)s")
 
 
 def export_lineage(
-    operator: CustomerlyToParquetOperator, result: dict[str, Any] | None
+    hook: CustomerlyHook, path: str, path_conn_id: str | None, result: dict[str, Any] | None
 ) -> OperatorLineage[Any, Any]:
-    """Tell that a list of Customerly became a dataset, and what was committed.
+    """Return the lineage of an export, from Customerly to a dataset, with what was committed.
 
-    :param result: what `execute` returned; None if it did not come so far.
+    :param result: the result of the operator's ``execute``; None if there is none.
     """
     if result is None:
         return OperatorLineage()
-    location = find_location(operator.path, operator.path_conn_id).join(result["contact_type"])
-    # The newest commit: that of this run may have been folded into it.
+    location = find_location(path, path_conn_id).join(result["contact_type"])
     newest = storage.Dataset(location).newest()
     schema = newest.schema if newest else []
     columns = [SchemaDatasetFacetFields(name=column.name, type=column.type) for column in schema]
     written = OutputStatisticsOutputDatasetFacet(rowCount=result["rows"], size=result["bytes"])
     return OperatorLineage(
-        inputs=[Dataset(*_customerly(operator.hook, result))],
+        inputs=[Dataset(*_customerly(hook, result))],
         outputs=[
             OutputDataset(
                 *_folder(location),
@@ -56,22 +53,37 @@ def export_lineage(
 
 
 def sync_lineage(
-    operator: SqlToCustomerlyOperator, result: dict[str, Any] | None
+    hook: CustomerlyHook, source: SqlSource | None, result: dict[str, Any] | None
 ) -> OperatorLineage[Any, Any]:
-    """Tell that tables of the warehouse went to Customerly, and how many contacts it accepted.
+    """Return the lineage of a sync, from tables to Customerly, with the number of accepted contacts.
 
-    :param result: what `execute` returned, or left when rows were rejected; None if it did not come so far.
+    :param source: the source of the rows; None if a plan was applied.
+    :param result: the result of the operator's ``execute``, also if rows were rejected; None if there is
+        none.
     """
     if result is None:
         return OperatorLineage()
     outputs = []
     if result["outcome"] != "planned":
         written = OutputStatisticsOutputDatasetFacet(rowCount=result["sent"])
-        outputs.append(
-            OutputDataset(*_customerly(operator.hook, result), outputFacets={"outputStatistics": written})
-        )
-    inputs = [] if operator.plan_path else _tables(operator)
+        outputs.append(OutputDataset(*_customerly(hook, result), outputFacets={"outputStatistics": written}))
+    inputs = _tables(source) if source else []
     return OperatorLineage(inputs=inputs, outputs=outputs)
+
+
+def reconcile_lineage(
+    source: SqlSource, export: storage.Location, result: dict[str, Any] | None
+) -> OperatorLineage[Any, Any]:
+    """Return that tables of the warehouse were compared with an export.
+
+    :param export: folder of its contacts.
+    :param result: what the operator's ``execute`` returned; None if it did not get that far.
+    """
+    return (
+        OperatorLineage()
+        if result is None
+        else OperatorLineage(inputs=[*_tables(source), Dataset(*_folder(export))])
+    )
 
 
 def _customerly(hook: CustomerlyHook, result: dict[str, Any]) -> tuple[str, str]:
@@ -86,14 +98,12 @@ def _folder(location: storage.Location) -> tuple[str, str]:
     return f"{scheme}://{bucket}", key.strip("/")
 
 
-def _tables(operator: SqlToCustomerlyOperator) -> list[Dataset]:
-    """Give the tables that the query reads; none if the database's hook cannot name itself to OpenLineage.
+def _tables(source: SqlSource) -> list[Dataset]:
+    """Return the tables that the query reads; none if the database's hook does not support OpenLineage.
 
-    Of what the parser finds, only this is passed on: the text of a query may hold values.
+    Nothing else that the parser finds is passed on, because the text of a query may hold personal data.
     """
-    conn_id = operator.sql_conn_id or ""
-    source = SqlSource(conn_id, sql=operator.sql, table=operator.table)
-    # The parser does not know the placeholders that Python's drivers take.
+    # The parser does not support the placeholders of Python drivers.
     statement = _PLACEHOLDER.sub("NULL", source.statement)
-    found = get_openlineage_facets_with_sql(source.hook, statement, conn_id, None)
+    found = get_openlineage_facets_with_sql(source.hook, statement, source.sql_conn_id, None)
     return found.inputs if found else []

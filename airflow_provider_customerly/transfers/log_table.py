@@ -1,4 +1,4 @@
-"""What syncs did, in tables of the warehouse, for those who want it there."""
+"""Optional tables in the warehouse that log the runs and rejects of syncs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_customerly.transfers.sql_names import check_table_name, quoted
-from airflow_provider_customerly.transfers.sql_source import drivers_of
+from airflow_provider_customerly.transfers.sql_session import drivers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,17 +48,17 @@ _REJECTS = {
     "field": "text",
     "message": "text",
 }
-# SQL Server takes 2,100 values with a statement, fewer than any other.
+# SQL Server takes 2,100 values per statement, fewer than any other database.
 _ROWS_AT_ONCE = 100
 
 
 class LogTable:
-    """Two tables: one row for each run in ``table``, one for each reject in ``<table>_rejects``.
+    """Two tables: ``table`` has a row for each run, and ``<table>_rejects`` one for each reject.
 
-    Times are UTC. The rejects hold email addresses. A reject that was met again says in ``refused_in`` which
-    earlier run it comes from, and ``source_row`` is its position in that one's source.
+    Times are UTC. The rejects hold email addresses. For a reject from an earlier run, ``refused_in`` is that
+    run, and ``source_row`` is its position in the source of that run.
 
-    :param table: name, with its schema where needed.
+    :param table: name, with its schema if needed.
     :raises ValueError: ``table`` is not the name of a table.
     """
 
@@ -71,29 +71,29 @@ class LogTable:
         )
 
     def prepare(self) -> None:
-        """Make sure that runs can be written: create the tables that are missing.
+        """Check that runs can be written, and create missing tables.
 
-        :raises RuntimeError: they are missing and cannot be created, lack a column, or cannot be written to.
-            What the driver raises when it cannot connect is let through.
+        :raises RuntimeError: a table is missing and cannot be created, lacks a column, or is not writable.
+            The driver's own errors when it cannot connect are not caught.
         """
         for table, columns in self._tables:
             if self._failure_of(*self._probes(table, columns)) is None:
                 continue
-            # Asking for the driver lets an error of connecting through.
+            # This connects, so connection errors are raised here.
             cannot_create = self._failure_of(self._creation(table, columns))
             # Another task may have created it at the same moment.
             cannot_write = self._failure_of(*self._probes(table, columns))
             if cannot_write is not None:
                 raise RuntimeError(
-                    f"Table {table} of log_table cannot be used: it is missing and cannot be created, lacks "
-                    f"one of the columns {', '.join(columns)}, or must not be written to. Let the user of "
-                    "the connection create it, or create it by hand and allow to insert, select and delete."
+                    f"Table {table} of log_table is missing and cannot be created, lacks one of the columns "
+                    f"{', '.join(columns)}, or is not writable. Allow the user of the connection to create "
+                    "it, or create it yourself and grant INSERT, SELECT and DELETE."
                 ) from (cannot_create or cannot_write)
 
     def report(self, record: RunRecord, rejects: Iterable[Reject]) -> None:
-        """Write a run and its rejects in one transaction, in place of what is there for this run.
+        """Write a run and its rejects in one transaction, replacing existing rows of this run.
 
-        :raises RuntimeError: the database did not take it.
+        :raises RuntimeError: the database refused it.
         """
         (runs, _), (rejected, _) = self._tables
         of_run = f" WHERE {self._column('run')} = {self._hook.placeholder}"
@@ -104,14 +104,14 @@ class LogTable:
                 self._insert(cursor, runs, _RUNS, iter([_run_row(record)]))
                 self._insert(cursor, rejected, _REJECTS, (_reject_row(record, one) for one in rejects))
         except Exception as error:
-            # The text of a driver's error may quote what it was given.
+            # The text of a driver's error may quote values.
             raise RuntimeError(
-                f"Run {record.run} could not be written to {self._name} or its rejects table: the database "
-                f"answered with {type(error).__name__}. The files under the sync's state have it."
+                f"Could not write run {record.run} to {self._name} or its rejects table: the database raised "
+                f"{type(error).__name__}. The files under the sync's state have the same information."
             ) from None
 
     def _probes(self, table: str, columns: Mapping[str, str]) -> tuple[str, str]:
-        """Statements that change nothing and fail where writing would."""
+        """Return statements that change nothing, and fail if writing would."""
         names = self._names(columns)
         return (
             f"INSERT INTO {table} ({names}) SELECT {names} FROM {table} WHERE 1 = 0",  # noqa: S608
@@ -121,7 +121,7 @@ class LogTable:
     def _creation(self, table: str, columns: Mapping[str, str]) -> str:
         with closing(self._hook.get_conn()) as connection:
             is_mysql = drivers_of(connection) & {"MySQLdb", "mysql", "pymysql"}
-        # TIMESTAMP is moved between time zones there, and the character set may know too few characters.
+        # MySQL converts TIMESTAMP between time zones, and its character set may lack characters.
         times, end = ("DATETIME(6)", " CHARACTER SET utf8mb4") if is_mysql else ("TIMESTAMP", "")
         types = {"time": times, "count": "BIGINT", "name": "VARCHAR(255)", "text": "TEXT"}
         typed = ", ".join(f"{self._column(name)} {types[kind]}" for name, kind in columns.items())
@@ -153,19 +153,19 @@ class LogTable:
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        """Give a cursor; what it did is committed at the end, or rolled back on an error."""
+        """Yield a cursor, and commit at the end, or roll back on an error."""
         with closing(self._hook.get_conn()) as connection:
             if is_duckdb := "duckdb" in drivers_of(connection):
                 connection.begin()
             elif self._hook.supports_autocommit:
                 self._hook.set_autocommit(connection, False)
-            # DuckDB's cursors are connections of their own, each with its own transactions.
+            # DuckDB's cursors are separate connections, each with its own transactions.
             cursor = connection if is_duckdb else connection.cursor()
             try:
                 yield cursor
                 connection.commit()
             except BaseException:
-                # Closing alone does not do it everywhere; on a broken connection there is nothing to undo.
+                # Not every driver rolls back on close. A broken connection has nothing to roll back.
                 with suppress(Exception):
                     connection.rollback()
                 raise
@@ -198,10 +198,10 @@ def _reject_row(record: RunRecord, reject: Reject) -> tuple[Any, ...]:
 
 
 def _utc(moment: datetime) -> str:
-    """Write a moment as text, which every driver takes; that of SQLite has no other way to keep it."""
+    """Format a time as text, which every driver takes; SQLite has no other type for it."""
     return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=" ")
 
 
 def _storable(text: str | None) -> str | None:
-    """Replace what PostgreSQL does not store, or no driver sends: a malformed email may have it."""
+    """Replace characters of malformed emails that PostgreSQL cannot store or no driver can send."""
     return text and text.encode(errors="replace").decode().replace("\0", "\ufffd")

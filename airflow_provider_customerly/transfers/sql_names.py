@@ -1,4 +1,4 @@
-"""Names of tables, checked and quoted: they go into statements as text, so nothing else may be in them."""
+"""Check and quote table names, which become part of SQL statements."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ _NAME = re.compile(rf"(?:{_PART})(?:\.(?:{_PART}))*")
 
 
 def check_table_name(table: str) -> str:
-    """Return the name.
+    """Return the name if it is valid: identifiers joined by dots, in quotes if needed.
 
-    :raises ValueError: it is not the name of a table: identifiers, quoted where needed, joined by dots.
+    :raises ValueError: it is not the name of a table.
     """
     if not _NAME.fullmatch(table):
         raise ValueError(
-            f"{table!r} is not the name of a table. Write it like contacts or crm.contacts, and a part with "
-            'other signs than letters, digits and _ in quotes: crm."Contacts 2".'
+            f"{table!r} is not the name of a table. Write it like contacts or crm.contacts, and put parts "
+            "with "
+            'characters other than letters, digits and _ in quotes: crm."Contacts 2".'
         )
     return table
 
 
 def quoted(table: str, hook: DbApiHook) -> str:
-    """Write a checked name the way the hook's database does.
+    """Return a checked name, quoted for the hook's database.
 
-    A part in quotes stays exact, in the database's own quotes. One without stays as it is, so that it is
-    folded to upper or lower case as usual, unless it is a reserved word that the hook knows.
+    A part in quotes keeps its case, in the database's own quotes. A part without quotes stays unquoted, so
+    that the database folds its case as usual, unless it is a reserved word that the hook knows.
     """
     dialect = hook.dialect
     return ".".join(

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.providers.common.sql.hooks.sql import DbApiHook
-from sqlparse.lexer import tokenize
-from sqlparse.tokens import DDL, DML, Comment, Punctuation, Whitespace
 
 from airflow_provider_customerly.hooks.lookup import find_connection
 from airflow_provider_customerly.transfers.sql_names import check_table_name, quoted
+from airflow_provider_customerly.transfers.sql_session import drivers_of, open_cursor, repairs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class Rows:
@@ -27,9 +25,15 @@ class Rows:
     :param columns: as the database names them; a name may occur more than once.
     """
 
-    def __init__(self, columns: tuple[str, ...], chunks: Iterator[Sequence[Any]]) -> None:
+    def __init__(
+        self,
+        columns: tuple[str, ...],
+        chunks: Iterator[Sequence[Any]],
+        repairs: Mapping[int, Callable[[Any], Any]],
+    ) -> None:
         self.columns = columns
         self._chunks = chunks
+        self._repairs = repairs
 
     def __iter__(self) -> Iterator[list[tuple[Any, ...]]]:
         for chunk in self._chunks:
@@ -38,14 +42,21 @@ class Rows:
                     "The cursor of the connection gives dictionaries, which lose columns of the same name. "
                     "Remove the cursor setting from the extra field of the connection."
                 )
-            yield [tuple(row) for row in chunk]
+            yield [self._repaired(row) for row in chunk] if self._repairs else list(map(tuple, chunk))
+
+    def _repaired(self, row: Sequence[Any]) -> tuple[Any, ...]:
+        values = list(row)
+        for position, repair in self._repairs.items():
+            values[position] = repair(values[position])
+        return tuple(values)
 
 
 class SqlSource:
     """The rows of a query, read in chunks through any Airflow SQL hook.
 
     Where the driver can, the result stays on the server and is fetched as it is read. Nothing is committed,
-    and a statement that evidently writes is refused before it is sent.
+    and PostgreSQL, MySQL, MariaDB, SQLite and DuckDB are told to refuse whatever writes. In MySQL and MariaDB
+    the session is in UTC, so that a TIMESTAMP is the instant that was stored.
 
     :param sql_conn_id: Airflow connection of any type whose hook is a ``DbApiHook``.
     :param sql: one query; a semicolon at its end does no harm.
@@ -53,7 +64,7 @@ class SqlSource:
         names that need it, ``crm."Contacts 2"``.
     :param parameters: values for the placeholders in ``sql``, in the style of the driver.
     :param chunk_size: most rows in a chunk.
-    :raises ValueError: an argument cannot be meant; the text names it.
+    :raises ValueError: an argument is invalid; the message names it.
     """
 
     def __init__(
@@ -66,16 +77,27 @@ class SqlSource:
         chunk_size: int = 10_000,
     ) -> None:
         if (sql is None) == (table is None):
-            raise ValueError("Give either sql or table: rows come from one query or one whole table.")
+            raise ValueError("Set either sql or table: rows come from one query or one whole table.")
         if parameters and sql is None:
-            raise ValueError("parameters go with sql: a whole table has no placeholders.")
+            raise ValueError("parameters only work with sql, because a table has no placeholders.")
         if chunk_size < 1:
             raise ValueError(f"chunk_size must be 1 or more. It is {chunk_size}.")
         self.sql_conn_id = sql_conn_id
-        self.sql = None if sql is None else _checked_query(sql)
+        self.sql = None if sql is None else check_query(sql)
         self.table = None if table is None else check_table_name(table)
         self.parameters = parameters if isinstance(parameters, Mapping) else tuple(parameters or ())
         self.chunk_size = chunk_size
+
+    @classmethod
+    def of(cls, arguments: Any) -> SqlSource:
+        """Return the source that an operator's arguments name."""
+        return cls(
+            arguments.sql_conn_id or "",
+            sql=arguments.sql,
+            table=arguments.table,
+            parameters=arguments.parameters,
+            chunk_size=arguments.chunk_size,
+        )
 
     @cached_property
     def hook(self) -> DbApiHook:
@@ -99,14 +121,15 @@ class SqlSource:
         connection = self.hook.get_conn()
         cursor = None
         try:
-            cursor = _open_cursor(connection)
+            cursor = open_cursor(connection)
             self._execute(cursor)
             # A cursor of psycopg2 that stays on the server tells its columns only with the first rows.
             first = cursor.fetchmany(self.chunk_size) if _tells_columns_late(cursor) else None
             if cursor.description is None:
                 raise ValueError("The statement in sql gives no rows. Write a query: SELECT ... FROM ...")
             columns = tuple(column[0] for column in cursor.description)
-            yield Rows(columns, _chunks(cursor, connection, self.chunk_size, first))
+            chunks = _chunks(cursor, connection, self.chunk_size, first)
+            yield Rows(columns, chunks, repairs_of(connection, cursor))
         finally:
             _close(cursor, connection)
 
@@ -117,11 +140,11 @@ class SqlSource:
 
 
 def sql_hook(conn_id: str) -> DbApiHook:
-    """Give the hook of a connection to a database.
+    """Return the hook of a connection to a database.
 
     :raises ValueError: there is no such connection, or its type has no installed hook that speaks SQL.
     """
-    connection = find_connection(conn_id, "to the database")
+    connection = find_connection(conn_id, "for the database")
     of_type = f"Connection {conn_id!r} is of type {connection.conn_type!r}"
     try:
         hook = connection.get_hook()  # type: ignore[no-untyped-call]
@@ -134,52 +157,43 @@ def sql_hook(conn_id: str) -> DbApiHook:
     return hook
 
 
-def drivers_of(connection: Any) -> set[str]:
-    """Name the top-level modules of a connection's class and its bases; a proxy shows those behind it."""
-    return {base.__module__.partition(".")[0].lstrip("_") for base in connection.__class__.__mro__}
+_WRITES = {"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "TRUNCATE", "CREATE", "ALTER", "DROP", "GRANT"}
+_BLANK = re.compile(r"(?:[\s;\ufeff]+|--[^\n]*|#[^\n]*)*")
+_COMMENT = re.compile(r"/\*|\*/")
 
 
-def _checked_query(sql: str) -> str:
-    lexed = tokenize(sql)  # type: ignore[no-untyped-call]
-    words = [(kind, word) for kind, word in lexed if kind not in Whitespace and kind not in Comment]
-    while words and words[-1][1] == ";":
-        words.pop()
-    if not words:
-        raise ValueError("sql is empty; if it is a template, check the variable it is rendered from.")
-    if (Punctuation, ";") in words:
-        raise ValueError("sql must be one query, and is several statements.")
-    verb = _verb(words)
-    if verb not in ("SELECT", None):
-        raise ValueError(f"sql must be a query, and is {verb}: run that in a task of its own.")
-    return sql.rstrip("; \t\r\n")
+def check_query(sql: str) -> str:
+    """Return the query without a byte order mark before it and semicolons at its end.
 
-
-def _verb(words: list[tuple[Any, str]]) -> str | None:
-    """Find what a statement does: behind the parentheses of a WITH, the first verb."""
-    depth = 0
-    for kind, word in words:
-        depth += {"(": 1, ")": -1}.get(word, 0)
-        if depth == 0 and (kind in DML or kind in DDL):
-            return word.upper()
-    return None
-
-
-def _open_cursor(connection: Any) -> Any:
-    """Open a cursor that leaves the result on the server, where the driver needs to be told.
-
-    Its class is named, so that one set on the connection, which may give dictionaries, does not count.
+    What it does is for the database to judge. Only a first word with which no query begins anywhere is
+    refused here, before anything is sent.
     """
-    drivers = drivers_of(connection)
-    name = f"customerly_{uuid4().hex}"
-    if "psycopg2" in drivers:
-        connection.autocommit = False
-        return connection.cursor(name, cursor_factory=import_module("psycopg2.extensions").cursor)
-    if "psycopg" in drivers:
-        connection.autocommit = False
-        return connection.cursor(name, row_factory=import_module("psycopg.rows").tuple_row)
-    for driver in drivers & {"MySQLdb", "pymysql"}:
-        return connection.cursor(import_module(f"{driver}.cursors").SSCursor)
-    return connection.cursor()
+    word = _first_word(sql)
+    if word == "":
+        raise ValueError("sql is empty; if it is a template, check the variable it is rendered from.")
+    if word in _WRITES:
+        raise ValueError(f"sql must be a query, and is {word}: run that in a task of its own.")
+    start = _BLANK.match(sql).end()  # type: ignore[union-attr]
+    return sql[:start].replace("\ufeff", "") + sql[start:].rstrip("; \t\r\n")
+
+
+def _first_word(sql: str) -> str | None:
+    """Return the first word or sign behind blanks and comments, "" if there is none.
+
+    Comments may be nested, as in PostgreSQL. None if they do not end when they are read so.
+    """
+    rest = sql[_BLANK.match(sql).end() :]  # type: ignore[union-attr]
+    while rest.startswith("/*"):
+        depth = 0
+        for mark in _COMMENT.finditer(rest):
+            depth += 1 if mark[0] == "/*" else -1
+            if depth == 0:
+                rest = rest[mark.end() :]
+                rest = rest[_BLANK.match(rest).end() :]  # type: ignore[union-attr]
+                break
+        else:
+            return None
+    return re.match(r"\w*|.", rest)[0].upper() or rest[:1]  # type: ignore[index]
 
 
 def _tells_columns_late(cursor: Any) -> bool:

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from airflow.sdk import Connection
+from docs_blocks import REPOSITORY, blocks
 
 from airflow_provider_customerly.check import run_check
 from airflow_provider_customerly.check.wire import MOST_REQUESTS
 from airflow_provider_customerly.emulator import Choices, Emulator
 from airflow_provider_customerly.hooks.connection import client_arguments
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 TOKEN = "tok-93be01d7c2"
 
 
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(users=430, leads=0, token=TOKEN) as running:
-        yield running
+pytestmark = pytest.mark.emulator(users=430, leads=0, token=TOKEN)
 
 
 def test_nothing_of_a_contact_and_no_token_is_shown(
@@ -100,7 +96,7 @@ def test_one_form_of_header_is_enough_for_the_rest(header: Any) -> None:
     assert report.verdicts()["sort_ascending"] == "holds"
     legacy = next(finding for finding in report.findings if finding.name == "legacy_header")
     assert "Leave auth_header at bearer" in legacy.consequence
-    assert ("(the connection's)" in legacy.evidence) is (header == "legacy")
+    assert ("(as in the connection)" in legacy.evidence) is (header == "legacy")
 
 
 def test_faults_are_not_taken_for_deviations(emulator: Emulator) -> None:
@@ -129,31 +125,41 @@ def test_nobody_listens() -> None:
     text = " ".join(report.to_text().split())
     assert "GET /users/list page=0: the connection failed (Connection refused). Try again later" in text
     assert text.endswith("The rest was not checked.")
-    assert "came to nothing: the connection failed (Connection refused)." in json.dumps(report.to_dict())
+    assert "got no response: the connection failed (Connection refused)." in json.dumps(report.to_dict())
 
 
 def test_a_page_that_is_not_the_api(emulator: Emulator) -> None:
     report = run_check(emulator.token, emulator.origin + "/elsewhere")
     assert not report.token_works
     assert report.verdicts()["list_shape"] == "not checked"
-    assert "Check the path of the connection's host" in " ".join(report.to_text().split())
+    assert "Check the path in the connection's host" in " ".join(report.to_text().split())
 
 
 @pytest.mark.parametrize(("choices", "told"), [(Choices(), False), (Choices(first_page=1), True)])
 def test_only_what_differs_is_to_be_reported(choices: Choices, told: bool) -> None:
     with Emulator(users=130, leads=0, choices=choices) as emulator:
         text = run_check(emulator.token, emulator.url).to_text()
-    assert ("to be reported" in text) is told
+    assert ("To report a difference" in text) is told
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"base_url": "http://api.example.test/v1"}, "in clear"),
-        ({"base_url": "api.example.test"}, "not complete"),
+        ({"base_url": "api.example.test"}, "incomplete"),
         ({"token": " "}, "empty"),
     ],
 )
 def test_settings_that_cannot_work(settings: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         run_check(**{"token": "tok", "base_url": "http://127.0.0.1:9/v1", **settings})
+
+
+def test_the_docs_show_what_an_account_shows_in_which_nothing_changed_lately(emulator: Emulator) -> None:
+    for key in emulator.store.versions("users"):
+        emulator.store.set_last_update("users", key, int(time.time()) - 11_520)
+    shown = run_check(emulator.token, emulator.url).to_text()
+    [sample] = blocks(REPOSITORY / "docs" / "reference" / "command-line.md", "text")
+    entries = re.split(r"^(?=\S)", sample.text, flags=re.MULTILINE)[1:]
+    assert len(entries) == 2
+    assert [" ".join(entry.split()) in " ".join(shown.split()) for entry in entries] == [True, True], shown

@@ -15,36 +15,33 @@ from airflow.cli.cli_config import ActionCommand, GroupCommand
 from airflow_provider_customerly.cli.__main__ import main
 from airflow_provider_customerly.cli.definition import get_customerly_cli_commands
 from airflow_provider_customerly.client import Client
-from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import export_snapshot
 from airflow_provider_customerly.provider_info import get_provider_info
-from airflow_provider_customerly.storage import Dataset, Location
+from airflow_provider_customerly.storage import Location, Lock, RunId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from airflow_provider_customerly.emulator import Emulator
 
 CONNECTION = "AIRFLOW_CONN_CUSTOMERLY_DEFAULT"
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with Emulator(users=130, leads=0, token="tok-93be01d7c2") as running:
-        yield running
+pytestmark = [
+    pytest.mark.emulator(users=130, leads=0, token="tok-93be01d7c2"),
+    pytest.mark.usefixtures("connect"),
+]
 
 
 @pytest.fixture(autouse=True)
-def connection(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CONNECTION, emulator.airflow_connection)
-    monkeypatch.setenv(
-        "_AIRFLOW_PROCESS_CONTEXT", "server"
-    )  # as the commands set it; other tests must not see it
+def server_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the commands set it; other tests must not see it."""
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 @pytest.fixture
-def exported(emulator: Emulator, tmp_path: Path) -> Path:
-    with Client(emulator.token, emulator.url) as client:
-        export_snapshot(client, tmp_path, "users", snapshot_date="2026-11-23")
+def exported(client: Client, tmp_path: Path) -> Path:
+    export_snapshot(client, tmp_path, "users", snapshot_date="2026-11-23")
     return tmp_path
 
 
@@ -67,7 +64,8 @@ def test_commands_are_those_of_the_provider() -> None:
         for command in group.subcommands
         for child in (command.subcommands if isinstance(command, GroupCommand) else [command])
     ]
-    assert names == ["check", "state show", "state verify", "state reset"]
+    of_state = ("show", "rejects", "plan", "verify", "reset")
+    assert names == ["check", "undo", *(f"state {name}" for name in of_state)]
     path = f"{get_customerly_cli_commands.__module__}.{get_customerly_cli_commands.__name__}"
     assert get_provider_info()["cli"] == [path]
 
@@ -116,7 +114,7 @@ NOWHERE = [("check", "nowhere"), ("state", "show", "s3://nowhere@bucket/crm")]
 @pytest.mark.parametrize("command", NOWHERE)
 def test_a_connection_that_does_not_exist(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "without a database")
-    assert "There is no connection 'nowhere': add one" in ended_with(*command)
+    assert "There is no connection 'nowhere'. Add an Airflow connection" in ended_with(*command)
 
 
 @pytest.mark.parametrize("command", NOWHERE)
@@ -131,7 +129,7 @@ def test_state(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["state", "show", str(exported / "users"), "--json"])
     assert json.loads(capsys.readouterr().out)["datasets"][0]["newest"][0]["verdict"] == "complete"
     main(["state", "verify", str(exported)])
-    assert "All as committed." in capsys.readouterr().out
+    assert "All files are intact." in capsys.readouterr().out
     [part] = exported.rglob("*.parquet")
     part.write_bytes(part.read_bytes() + b" ")
     assert ended_with("state", "verify", str(exported), "--json") == 1
@@ -146,15 +144,15 @@ def test_state_on_s3_by_connection(
     main(["state", "verify", f"s3://{s3_connection}@{s3_location.root}"])
     main(["state", "show", f"s3://{s3_location.root}", "--path-conn-id", s3_connection])
     shown = capsys.readouterr().out
-    assert "All as committed." in shown
+    assert "All files are intact." in shown
     assert "130 rows" in shown
     main(["state", "reset", f"s3://{s3_connection}@{s3_location.root}", "--yes"])
     assert s3_location.list() == {}
 
 
-@pytest.mark.parametrize("command", ["show", "verify", "reset"])
+@pytest.mark.parametrize("command", ["show", "rejects", "verify", "reset"])
 @pytest.mark.parametrize(
-    ("path", "said"), [(" ", "PATH is blank"), ("/nowhere/at/all", "Nothing is committed")]
+    ("path", "said"), [(" ", "PATH is blank"), ("/nowhere/at/all", "There is no export or sync at")]
 )
 def test_state_of_a_place_without_any(command: str, path: str, said: str) -> None:
     assert said in ended_with("state", command, path)
@@ -174,11 +172,13 @@ def test_state_of_a_storage_that_does_not_work(
         fields = {"conn_type": "aws", "login": "test-key", "password": "test-secret", "extra": extra}
         monkeypatch.setenv("AIRFLOW_CONN_DOWN", json.dumps(fields))
         told = ended_with("state", command, "s3://down@bucket/crm")
-    assert told.startswith("s3://down@bucket/crm cannot be used (EndpointConnectionError: ")
+    assert told.startswith("Cannot use s3://down@bucket/crm (EndpointConnectionError: ")
     told = ended_with("state", command, f"s3://{s3_connection}@no-such-bucket/crm")
     assert "bucket does not exist). Check that the folder or bucket exists" in told
     (tmp_path / "file").touch()
-    assert "cannot be used (NotADirectoryError: " in ended_with("state", command, str(tmp_path / "file"))
+    assert "file is a file, where a folder is needed. Check the path" in ended_with(
+        "state", command, str(tmp_path / "file")
+    )
 
 
 @pytest.mark.parametrize(("answer", "stays"), [("no", True), ("", True), ("yes", False)])
@@ -202,7 +202,7 @@ def test_reset_elsewhere_needs_yes(exported: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_reset_refuses_while_somebody_works(exported: Path) -> None:
-    with Dataset(Location.of(exported / "users")).begin("dag/run/task"):
+    with Lock(Location.of(exported / "users"), RunId.new(), "dag/run/task"):
         assert "in use by dag/run/task" in ended_with("state", "reset", str(exported), "--yes")
     assert list(exported.rglob("*.parquet"))
 

@@ -90,9 +90,8 @@ def fail(*replies: Reply, budget: float = 0.0, timeout: float = 5.0) -> tuple[Cu
         (400, error("token@northwind.test is not valid"), CustomerlyRequestError),
         (401, error("no"), CustomerlyAuthError),
         (403, HTML, CustomerlyAuthError),
-        (500, error("User doesn't exist"), CustomerlyNotFound),
-        (200, error("User doesn't exist"), CustomerlyNotFound),
-        (404, error("nothing here"), CustomerlyNotFound),
+        (500, error("User doesn't exist"), CustomerlyUnavailable),
+        (404, error("User doesn't exist"), CustomerlyRequestError),
         (404, HTML, CustomerlyRequestError),
         (404, {"message": "no route"}, CustomerlyRequestError),
         (400, error("per_page is wrong"), CustomerlyRequestError),
@@ -110,7 +109,6 @@ def fail(*replies: Reply, budget: float = 0.0, timeout: float = 5.0) -> tuple[Cu
         (200, HTML, CustomerlyProtocolError),
         (200, b"", CustomerlyProtocolError),
         (200, b'{"data":{"users":[{"a":1}', CustomerlyProtocolError),
-        (200, b'{"data":{"users":[{"a":"\xff"}]}}', CustomerlyProtocolError),
         (200, {"dat": []}, CustomerlyProtocolError),
         (200, [], CustomerlyProtocolError),
         (200, {"data": {"users": 7}}, CustomerlyProtocolError),
@@ -131,28 +129,147 @@ def test_answer_means(status: int, body: object, kind: type[CustomerlyError]) ->
         assert f"HTTP {status}" in str(failure)
 
 
-NOT_FOUND = Reply(404, {"error": {"message": "", "code": 404}})
+LOOK_UPS: list[Callable[[Client], object]] = [
+    lambda client: client.get_contact("users", email="a@x.test"),
+    lambda client: client.get_contact("users", user_id=7),
+    lambda client: client.delete_contact("leads", email="a@x.test"),
+]
+LISTS_AND_UPSERTS: list[Callable[[Client], object]] = [
+    lambda client: client.check(),
+    lambda client: client.fetch_page("leads", 3, 50),
+    lambda client: client.list_tags(),
+    lambda client: client.upsert_contacts("leads", [{}]),
+]
+NOT_FOUND = [
+    "User doesn't exist",
+    "User doesn\u2019t exist",
+    "The lead does not exist.",
+    "User not found",
+    "Not found",
+    "No such user",
+    "no such contact: a@x.test",
+    "This contact could not be found",
+    "We couldn't find that user",
+    "Unknown user",
+    "No user found with this email",
+]
+
+
+def raised(ask: Callable[[Client], object], reply: Reply, budget: float = 0.0) -> CustomerlyError:
+    with ScriptedServer(reply) as server, Client(TOKEN, server.url, retry_budget=budget) as client:
+        with pytest.raises(CustomerlyError) as caught:
+            ask(client)
+        return caught.value
+
+
+@pytest.mark.parametrize("message", NOT_FOUND)
+def test_whatever_words_say_not_found_a_look_up_is_told_so_at_any_status(message: str) -> None:
+    for number, status in enumerate((200, 400, 404, 422, 500)):
+        ask = LOOK_UPS[number % len(LOOK_UPS)]
+        assert type(raised(ask, Reply(status, error(message)), budget=30)) is CustomerlyNotFound, status
+
+
+@pytest.mark.parametrize("ask", LISTS_AND_UPSERTS)
+@pytest.mark.parametrize("message", ["", "User doesn't exist", "not found"])
+def test_a_list_or_an_upsert_is_never_told_that_a_contact_is_missing(
+    ask: Callable[[Client], object], message: str
+) -> None:
+    kinds = {404: CustomerlyRequestError, 400: CustomerlyRequestError, 500: CustomerlyUnavailable}
+    for status, kind in kinds.items():
+        assert type(raised(ask, Reply(status, error(message)))) is kind
+    failure = raised(ask, Reply(404, error(message)))
+    assert "Check the path in the connection's host. The API is at https://api.customerly.io/v1" in str(
+        failure
+    )
 
 
 @pytest.mark.parametrize(
-    ("ask", "advice"),
+    "message",
     [
-        (lambda client: client.check(), "Check the path of the connection's host"),
-        (lambda client: client.list_tags(), "Check the path of the connection's host"),
-        (lambda client: client.upsert_contacts("leads", [{}]), "Check the path of the connection's host"),
-        (lambda client: client.get_contact("users", email="a@x.test"), "Check the email or the id"),
-        (lambda client: client.delete_contact("leads", email="a@x.test"), "Check the email or the id"),
-        (lambda client: client.unsubscribe_user(7), "Check the email or the id"),
-        (lambda client: client.tag("vip", users=[{"user_id": 7}]), "Check the email or the id"),
+        "SQLSTATE[42S02]: Base table or view not found: 1146 Table 'app.users' doesn't exist",
+        "Table 'app.users' doesn't exist",
+        'Class "App\\Models\\User" not found',
+        "No such table: users",
+        "no such file or directory",
+        "Project not found",
+        "The route users/get could not be found.",
+        "Database server was not found",
+        "Upstream not found",
     ],
 )
-def test_not_found_is_told_as_a_missing_contact_only_where_one_is_named(
-    ask: Callable[[Client], object], advice: str
+def test_a_missing_part_of_the_service_is_not_a_missing_contact(message: str) -> None:
+    for status, kind in {500: CustomerlyUnavailable, 404: CustomerlyRequestError}.items():
+        assert type(raised(LOOK_UPS[0], Reply(status, error(message)))) is kind
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_what_a_gateway_does_not_find_is_not_a_contact(status: int) -> None:
+    assert type(raised(LOOK_UPS[0], Reply(status, error("Not found")))) is CustomerlyUnavailable
+
+
+def test_a_page_that_is_not_the_apis_says_nothing_of_a_contact() -> None:
+    for body in (HTML, b"", {"message": "Not found"}):
+        failure = raised(LOOK_UPS[0], Reply(404, body))
+        assert type(failure) is CustomerlyRequestError
+        assert "not by the API" in str(failure)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.get_contact("users", email="a@x.test"),
+        lambda client: client.delete_contact("leads", email="a@x.test"),
+        lambda client: client.unsubscribe_user(7),
+        lambda client: client.tag("vip", users=[{"user_id": 7}]),
+    ],
+)
+def test_not_found_without_words_is_a_missing_contact_where_one_is_named(
+    ask: Callable[[Client], object],
 ) -> None:
-    with ScriptedServer(NOT_FOUND) as server, Client(TOKEN, server.url) as client:
-        with pytest.raises(CustomerlyNotFound, match=advice) as caught:
-            ask(client)
-        assert ("https://api.customerly.io/v1" in str(caught.value)) is ("path" in advice)
+    failure = raised(ask, Reply(404, error("")))
+    assert type(failure) is CustomerlyNotFound
+    assert "Check the email or id" in str(failure)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "an attributes.token is too long",
+        "attributes.access_token is too long",
+        "attributes.token is invalid",
+        "The tag 'Invalid token' is not valid",
+        "tag token not found",
+        "text was tokenised",
+        "the push token is invalid",
+        "Unexpected token < in JSON at position 0",
+        'syntax error, unexpected token ")"',
+        "name: your token field is missing",
+        "access-token@northwind.test is not valid",
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_a_token_that_is_data_is_not_a_dead_credential(message: str, status: int) -> None:
+    kind = CustomerlyRequestError if status == 400 else CustomerlyUnavailable
+    assert type(fail(Reply(status, error(message)))[0]) is kind
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Access token not found.",
+        "You must provide a valid header Authorization: Bearer <TOKEN>",
+        "Token has expired",
+        "Token not found",
+        "The API token was revoked",
+        "Missing token",
+        "Your token is not valid for this project",
+        "Malformed Authorization header",
+    ],
+)
+def test_a_dead_token_is_permanent_at_any_status(message: str) -> None:
+    for status in (200, 400, 404, 422, 500, 503):
+        failure, requests = fail(Reply(status, error(message)), budget=30)
+        assert (type(failure), requests) == (CustomerlyAuthError, 1)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +282,30 @@ def test_empty_maps_and_lists_are_an_empty_page(data: object, no_error: dict[str
         Client(TOKEN, server.url) as client,
     ):
         assert bytes(client.fetch_page("users", 0, 50)) == b"[]"
+
+
+def test_an_array_that_php_wrote_with_gaps_is_a_page() -> None:
+    body = b'{"data":{"users":{"0":{"a":1},"7":{"a":2}}}}'
+    with ScriptedServer(Reply(body=body)) as server, Client(TOKEN, server.url) as client:
+        assert bytes(client.fetch_page("users", 0, 50)) == b'[{"a":1},{"a":2}]'
+
+
+@pytest.mark.parametrize("data", [b"false", b"[]", b"{}", b"null", b'""', b"0"])
+def test_no_data_for_a_look_up_is_nobody(data: bytes) -> None:
+    assert type(raised(LOOK_UPS[0], Reply(body=b'{"data":' + data + b"}"))) is CustomerlyNotFound
+
+
+@pytest.mark.parametrize("odd", [rb'"\ud83d"', b'"\xff"', b"NaN", b"1e999", b"[" * 2_000 + b"]" * 2_000])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_an_odd_value_costs_no_answer(odd: bytes, mark: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    body = mark + b'{"data":{"name":%b,"email":"a@x.test"},"error":null}' % odd
+    with ScriptedServer(Reply(body=body)) as server, Client(TOKEN, server.url, retry_budget=0) as client:
+        assert client.get_contact("users", user_id=7)["email"] == "a@x.test"
+    assert "x.test" not in caplog.text
+    failure, _ = fail(Reply(400, b'{"error":{"message":%b,"code":0}}' % odd))
+    assert type(failure) is CustomerlyRequestError
+    assert str(failure).isprintable()
+    assert len(str(failure)) < 500
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -243,14 +384,14 @@ def test_silent_server() -> None:
     failure, _ = fail(Reply(hold=release), timeout=0.2)
     release.set()
     assert type(failure) is CustomerlyUnavailable
-    assert "in time" in str(failure)
+    assert "timed out" in str(failure)
 
 
 def test_dripping_answer_is_given_up() -> None:
     body = {"data": {"users": ["x" * 1000]}}
     failure, _ = fail(Reply(body=body, pieces=1000, pause=0.05), timeout=0.2)
     assert type(failure) is CustomerlyUnavailable
-    assert "in time" in str(failure)
+    assert "timed out" in str(failure)
 
 
 def test_certificate_that_cannot_be_checked_is_permanent(tls_url: str) -> None:
@@ -291,6 +432,27 @@ def test_vendor_message_is_redacted_and_capped() -> None:
 def test_every_legal_email_is_redacted_whole(words: object, shown: str) -> None:
     failure, _ = fail(Reply(400, error(words)))
     assert failure.vendor_message == shown
+
+
+CONTROLS = "\x00\x07\x1b[2K\x1b]0;owned\x07\u200b\u202e\u2066\u2028\u061c\ufeff\x85\x9b\ue000\U000e0041"
+
+
+def test_nothing_that_acts_on_a_terminal_is_shown_of_the_vendors_words() -> None:
+    for body in (
+        error(f"bad{CONTROLS} request\nINFO - all good"),
+        {"error": {"k" + CONTROLS: ["v" + CONTROLS]}},
+    ):
+        failure, _ = fail(Reply(400, body))
+        assert str(failure).isprintable()
+        assert failure.vendor_message is not None
+        assert failure.vendor_message.isprintable()
+    assert "bad" in str(fail(Reply(400, error(f"bad{CONTROLS}")))[0])
+
+
+def test_invisible_characters_hide_neither_a_token_nor_an_email() -> None:
+    split = "\u200b".join(TOKEN)
+    failure, _ = fail(Reply(400, error(f"{split} {TOKEN.upper()} ada\u200d@north\u00adwind.test")))
+    assert failure.vendor_message == "<token> <token> <email>"
 
 
 def test_token_that_the_server_repeats_is_not_shown() -> None:

@@ -11,6 +11,7 @@ from scripted_server import Reply, ScriptedServer
 
 from airflow_provider_customerly.client import Client, CustomerlyError
 from airflow_provider_customerly.client.session import Answer, Request
+from airflow_provider_customerly.reading.records import RecordDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ CALLS: list[Callable[[Client], object]] = [
     lambda c: c.get_contact("users", email="ada@northwind.test"),
     lambda c: c.delete_contact("users", user_id="u-77"),
     lambda c: c.unsubscribe_user("u-77"),
-    lambda c: c.add_user_attributes("u-77", {"name": "Ada"}),
     lambda c: c.upsert_contacts("users", [{"email": "ada@northwind.test", "name": "Ada"}]),
     lambda c: c.fetch_page("users", 0, 50),
 ]
@@ -81,7 +81,7 @@ def test_long_wait_is_told_without_the_servers_words(caplog: pytest.LogCaptureFi
         with pytest.raises(CustomerlyError):
             client.list_tags()
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert record.getMessage() == "Trying again in 6.0 s. GET /tags: CustomerlyUnavailable, HTTP 503"
+    assert record.getMessage() == "Retrying in 6.0 s. GET /tags: CustomerlyUnavailable, HTTP 503"
     assert "Ada" not in caplog.text
 
 
@@ -106,6 +106,15 @@ def test_no_object_shows_the_token() -> None:
 def reachable(client: Client) -> list[object]:
     session = client._session
     return [client, session, vars(client), vars(session), session._headers, dict(session._headers)]
+
+
+def test_a_page_that_cannot_be_read_shows_no_name_of_its_fields() -> None:
+    """Names of fields are the vendor's, too: somebody may have put an email where a name belongs."""
+    page = b'[{"crmhero_user_id":1,"ada@northwind.test":"\\u001b[2J"},5]'
+    with pytest.raises(CustomerlyError) as caught:
+        RecordDecoder(()).decode(page)
+    assert "northwind" not in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_requests_and_answers_show_neither_query_nor_body() -> None:

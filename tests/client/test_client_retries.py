@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from scripted_server import Reply, ScriptedServer
@@ -18,31 +19,24 @@ from airflow_provider_customerly.client import (
     CustomerlyRateLimited,
     CustomerlyUnavailable,
 )
-from airflow_provider_customerly.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import FrameType
+
+    from airflow_provider_customerly.emulator import Emulator
 
 GOOD = Reply(body={"data": ["vip"]})
 DOWN = Reply(503, b"<html>down</html>")
 EXPLAINED = Reply(500, {"error": {"message": "Internal server error"}})
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with Emulator(users=50, leads=10) as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[Client]:
-    emulator.faults.clear()
-    with Client(emulator.token, emulator.url) as client:
-        yield client
+pytestmark = pytest.mark.emulator(users=50)
 
 
 @pytest.mark.usefixtures("no_backoff")
-@pytest.mark.parametrize("fault", ["429-bare", "500", "502", "503", "reset", "cut", "html", "error200"])
+@pytest.mark.parametrize(
+    "fault", ["429-bare", "500", "502", "503", "503-json", "reset", "cut", "html", "error200", "bomb"]
+)
 def test_passing_fault_is_not_seen(emulator: Emulator, client: Client, fault: str) -> None:
     emulator.faults.plan([fault, fault])
     assert bytes(client.fetch_page("users", 0, 50)).count(b"crmhero_user_id") == 50
@@ -77,7 +71,7 @@ def test_useless_retry_after_is_ignored(value: str) -> None:
 def test_retry_after_beyond_the_budget_is_cut_to_it() -> None:
     refusal = Reply(429, headers={"Retry-After": "3600"})
     with ScriptedServer(refusal) as server, Client("tok", server.url, retry_budget=0.3) as client:
-        with pytest.raises(CustomerlyRateLimited, match="Given up after 2 tries") as caught:
+        with pytest.raises(CustomerlyRateLimited, match="Gave up after 2 attempts") as caught:
             client.list_tags()
         assert len(server.seen) == 2
     assert caught.value.retry_after == 3600
@@ -93,7 +87,7 @@ def test_tries_end_with_the_budget(reply: Reply, kind: type[CustomerlyError]) ->
         tries = len(server.seen)
         assert tries > 1
         assert server.seen[-1].at - server.seen[0].at > 0.9
-    assert f"Given up after {tries} tries over " in str(caught.value)
+    assert f"Gave up after {tries} attempts over " in str(caught.value)
     assert (client.requests_sent, client.retries) == (tries, tries - 1)
 
 
@@ -142,17 +136,12 @@ def test_write_whose_answer_was_lost_is_sent_again(emulator: Emulator, client: C
 def test_round_trip_of_the_small_calls(emulator: Emulator, client: Client) -> None:
     who = {"email": "plus+sign@northwind.test"}
     client.upsert_contacts("users", [{**who, "user_id": "u 1", "attributes": {"plan": "pro"}}])
-    client.add_user_attributes("u 1", {"seats": 3})
-    client.add_user_to_company("c1", company_name="Northwind", user_id="u 1")
-    client.add_company_attributes("c1", {"size": 7})
     client.tag("vip", users=[who])
     assert "vip" in client.list_tags()
     contact = client.get_contact("users", user_id="u 1")
     assert contact["email"] == who["email"]
     assert contact == client.get_contact("users", **who)
     client.untag("vip", users=[who])
-    client.delete_tag("vip")
-    assert "vip" not in client.list_tags()
     client.unsubscribe_user("u 1")
     assert client.get_contact("users", **who)["unsubscribe"] == 1
     client.delete_contact("users", **who)
@@ -205,6 +194,40 @@ def test_calls_after_a_stop_send_nothing_even_if_something_cancels() -> None:
         assert server.seen == []
 
 
+def test_a_stop_that_comes_in_the_midst_of_a_cancel_lasts() -> None:
+    """A signal's handler stops the client; it may run before any line of the main thread."""
+    lines = len(set(Client.cancel.__code__.co_lines()))
+    stopped_before = {stop_before_line(number) for number in range(1, lines)}
+    assert stopped_before == {True, False}, "some lines, and then there were no more"
+
+
+def stop_before_line(number: int) -> bool:
+    """Return whether the n-th line of a cancel was reached, before which the client was stopped."""
+    with ScriptedServer(GOOD) as server, Client("tok", server.url) as client:
+        seen, is_stopped, before = 0, False, sys.gettrace()
+
+        def trace(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal seen, is_stopped
+            if frame.f_code is not Client.cancel.__code__:
+                return None
+            seen += event == "line"
+            if seen == number and not is_stopped:
+                is_stopped = True
+                client.stop()
+            return trace
+
+        sys.settrace(trace)
+        try:
+            client.cancel()
+        finally:
+            sys.settrace(before)
+        if is_stopped:
+            with pytest.raises(CustomerlyUnavailable, match="cancelled"):
+                client.list_tags()
+            assert server.seen == []
+        return is_stopped
+
+
 def cancelled(
     calls: list[Future[list[str]]], client: Client, server: ScriptedServer
 ) -> list[CustomerlyUnavailable]:
@@ -223,3 +246,12 @@ def cancelled(
             if call.done() and isinstance(error := call.exception(), CustomerlyUnavailable)
         ]
     return failures
+
+
+@pytest.mark.usefixtures("no_backoff")
+@pytest.mark.parametrize("status", [502, 503, 504, 522])
+def test_words_of_a_gateway_do_not_end_the_tries_before_the_budget(status: int) -> None:
+    replies = [Reply(status, {"error": {"message": "Service Unavailable", "code": 0}})] * 20
+    with ScriptedServer(*replies, GOOD) as server, Client("tok", server.url) as client:
+        assert client.list_tags() == ["vip"]
+        assert len(server.seen) == 21

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_customerly.contacts import progress
+from airflow_provider_customerly.values import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def at_each_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Tell the progress at each answer, and call a function at each line that does."""
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    """Report progress at each answer, and call a function at each line that does."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     logger = logging.getLogger("airflow_provider_customerly.contacts.progress")
     added: list[logging.Handler] = []
 

@@ -14,7 +14,6 @@ import pytest
 from airflow_provider_customerly.client import (
     Client,
     CustomerlyAuthError,
-    CustomerlyNotFound,
     CustomerlyRequestError,
     CustomerlyUnavailable,
 )
@@ -33,28 +32,17 @@ if TYPE_CHECKING:
 
     from airflow_provider_customerly.storage import Location
 
-pytestmark = pytest.mark.usefixtures("no_backoff")
+pytestmark = [pytest.mark.emulator(users=20, leads=5), pytest.mark.usefixtures("no_backoff")]
 
 USERS = [f"user{n}@x.test" for n in range(6)]
 LEADS = [f"lead{n}@x.test" for n in range(3)]
 NOBODY = "nobody@x.test"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Emulator]:
-    with Emulator(users=20, leads=5) as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(server: Emulator) -> Emulator:
-    server.store.reset()
-    server.faults.clear()
-    server.service.choices = Choices()
-    server.store.upsert("users", [{"email": one, "user_id": f"id-{n}"} for n, one in enumerate(USERS)])
-    server.store.upsert("leads", [{"email": email} for email in LEADS])
-    server.service.stats.reset()
-    return server
+@pytest.fixture(autouse=True)
+def contacts(emulator: Emulator) -> None:
+    emulator.store.upsert("users", [{"email": one, "user_id": f"id-{n}"} for n, one in enumerate(USERS)])
+    emulator.store.upsert("leads", [{"email": email} for email in LEADS])
 
 
 class Erase:
@@ -120,7 +108,7 @@ def test_again_is_harmless(erase: Erase, caplog: pytest.LogCaptureFixture) -> No
     erase(USERS[:3])
     assert "right project" not in caplog.text
     assert counts(erase(USERS[:3])) == (0, 3, 0)
-    assert "No contact was there. Check that the token is that of the right project." in caplog.text
+    assert "None of the contacts exists. Check that the token belongs to the right project." in caplog.text
 
 
 def test_no_contacts_need_no_request(erase: Erase, location: Location, caplog: Any) -> None:
@@ -245,7 +233,7 @@ def test_unknown_token_is_asked_for_once(emulator: Emulator) -> None:
 
 
 def test_under_a_wrong_address_nobody_is_gone(emulator: Emulator) -> None:
-    with Client(emulator.token, f"{emulator.origin}/v2") as client, pytest.raises(CustomerlyNotFound):
+    with Client(emulator.token, f"{emulator.origin}/v2") as client, pytest.raises(CustomerlyRequestError):
         erase_contacts(client, collect("email", [USERS]))
     assert emulator.stats()["requests"] == 1
 
@@ -267,7 +255,7 @@ def test_contact_that_is_there_is_never_called_gone() -> None:
 
         def do_DELETE(self) -> None:
             asked.append(self.path)
-            self.answer(404, {"error": {"message": "No such route", "code": 0}})
+            self.answer(404, {"error": {"message": "Not found", "code": 0}})
 
         def answer(self, status: int, body: Any) -> None:
             content = json.dumps(body).encode()
@@ -284,7 +272,7 @@ def test_contact_that_is_there_is_never_called_gone() -> None:
         thread.start()
         try:
             with Client("token", f"http://127.0.0.1:{gateway.server_port}/v1") as client:  # noqa: SIM117
-                with pytest.raises(CustomerlyRequestError, match="can be looked up is not found"):
+                with pytest.raises(CustomerlyRequestError, match="can be looked up, but the DELETE"):
                     erase_contacts(client, collect("email", [USERS]))
         finally:
             gateway.shutdown()
@@ -325,5 +313,17 @@ def test_told_to_stop_it_begins_no_further_contact(erase: Erase, tmp_path: Path,
 
 
 def test_unknown_contact_type_is_refused(erase: Erase) -> None:
-    with pytest.raises(ValueError, match="contact_type is 'companies': use users, leads or both"):
+    with pytest.raises(ValueError, match=r"contact_type is 'companies'. Use users, leads or both"):
         erase(USERS, contact_type="companies")
+
+
+def test_an_email_is_erased_in_each_of_its_unicode_forms(erase: Erase) -> None:
+    one, other = "zo\u00eb@x.test", "zoe\u0308@x.test"
+    erase.emulator.store.insert_raw("users", {"crmhero_user_id": 900_001, "email": other})
+    assert erase([one], contact_type="users")["deleted"] == 1
+    assert erase.left(one, other) == []
+    for number, email in enumerate([one, other]):
+        erase.emulator.store.insert_raw("users", {"crmhero_user_id": 900_002 + number, "email": email})
+    result = erase([one, other])
+    assert (result["given"], result["contacts"], result["deleted"]) == (2, 1, 1)
+    assert erase.left(one, other) == []

@@ -36,24 +36,24 @@ def test_no_entries_are_no_contacts(chunks: list[list[Any]]) -> None:
 @pytest.mark.parametrize(
     ("by", "wrong", "told"),
     [
-        ("email", None, "No email address"),
-        ("email", float("nan"), "No email address"),
-        ("email", " ", "No email address"),
-        ("email", MARKER, "Not an email address"),
-        ("email", f"{MARKER}@x", "Not an email address"),
-        ("email", f"{MARKER}@x.test,b@x.test", "Not an email address"),
-        ("email", 917, "Not text"),
-        ("user_id", None, "No user_id"),
-        ("user_id", "", "No user_id"),
-        ("user_id", True, "Not an id"),
-        ("user_id", 1.5, "Not an id"),
-        ("user_id", b"zzmarker", "Bytes"),
-        ("user_id", [MARKER], "A nested value"),
+        ("email", None, "The email is missing"),
+        ("email", float("nan"), "The email is missing"),
+        ("email", " ", "The email is missing"),
+        ("email", MARKER, "The email is malformed"),
+        ("email", f"{MARKER}@x", "The email is malformed"),
+        ("email", f"{MARKER}@x.test,b@x.test", "The email is malformed"),
+        ("email", 917, "The email is not text"),
+        ("user_id", None, "The user_id is missing"),
+        ("user_id", "", "The user_id is missing"),
+        ("user_id", True, "The id is neither"),
+        ("user_id", 1.5, "The id is neither"),
+        ("user_id", b"zzmarker", "The value is bytes"),
+        ("user_id", [MARKER], "The value is nested"),
     ],
 )
 def test_unusable_entries_are_told_by_position_only(by: Any, wrong: Any, told: str) -> None:
     good = ["a@x.test", "b@x.test"]
-    with pytest.raises(ValueError, match=rf"^2 of 4 entries cannot be used: at 2, 4: {told}") as error:
+    with pytest.raises(ValueError, match=rf"^2 of 4 entries are invalid: at 2, 4: {told}") as error:
         collect(by, [[good[0], wrong], [good[1], wrong]])
     assert "Nothing was sent" in str(error.value)
     assert MARKER not in str(error.value)
@@ -62,7 +62,7 @@ def test_unusable_entries_are_told_by_position_only(by: Any, wrong: Any, told: s
 def test_many_unusable_entries_make_a_short_text() -> None:
     with pytest.raises(ValueError, match="5000 of 5000 entries") as error:
         collect("email", [[None] * 2_500] * 2)
-    assert "at 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 4990 more: No email" in str(error.value)
+    assert "at 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 4990 more: The email is missing" in str(error.value)
     assert len(str(error.value)) < 250
 
 

@@ -21,27 +21,16 @@ from airflow_provider_customerly.emulator import Choices, Emulator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.usefixtures("no_backoff")
+pytestmark = [pytest.mark.emulator(users=0, leads=0), pytest.mark.usefixtures("no_backoff")]
 
 USERS = [f"user{n}@x.test" for n in range(130)]
 LEADS = [f"lead{n}@x.test" for n in range(3)]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Emulator]:
-    with Emulator(users=0, leads=0) as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(server: Emulator) -> Emulator:
-    server.store.reset()
-    server.faults.clear()
-    server.service.choices = Choices()
-    server.store.upsert("users", [{"email": one, "user_id": f"id-{n}"} for n, one in enumerate(USERS)])
-    server.store.upsert("leads", [{"email": email} for email in LEADS])
-    server.service.stats.reset()
-    return server
+@pytest.fixture(autouse=True)
+def contacts(emulator: Emulator) -> None:
+    emulator.store.upsert("users", [{"email": one, "user_id": f"id-{n}"} for n, one in enumerate(USERS)])
+    emulator.store.upsert("leads", [{"email": email} for email in LEADS])
 
 
 class Tag:
@@ -167,8 +156,8 @@ def test_told_to_stop_it_begins_no_further_batch(tag: Tag, at_each_line: Any) ->
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"tag": " "}, "no tag"),
-        ({"contact_type": "both"}, "use users or leads"),
+        ({"tag": " "}, "not a tag"),
+        ({"contact_type": "both"}, "Use users or leads"),
         ({"batch_size": 101}, "batch"),
     ],
 )

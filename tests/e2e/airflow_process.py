@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from airflow_provider_customerly.emulator import Emulator
 
@@ -49,36 +50,45 @@ class Airflow:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=120,
+                timeout=300,
             )
         except subprocess.TimeoutExpired as error:
             raise AssertionError((error.stdout or b"").decode()) from None
 
     @contextmanager
-    def web_interface(self) -> Iterator[str]:
+    def web_interface(self, **settings: str) -> Iterator[str]:
         """Serve it without a scheduler; yield its address."""
-        with self._serving("api-server") as port:
+        with self._serving("api-server", **settings) as port:
             yield f"http://localhost:{port}"
 
     @contextmanager
-    def all_of_it(self, **settings: str) -> Iterator["Api"]:
-        """Run every part of Airflow, with two workers; yield its API."""
+    def all_of_it(self, *, login: tuple[str, str] | None = None, **settings: str) -> Iterator["Api"]:
+        """Run every part of Airflow, with two workers; yield its API.
+
+        :param login: who asks the API, with the password, where not everybody is an admin.
+        """
         with self._serving("standalone", AIRFLOW__CORE__PARALLELISM="2", **settings) as port:
-            yield Api(port)
+            yield Api(port, login)
 
     @contextmanager
     def _serving(self, command: str, **settings: str) -> Iterator[int]:
         """Serve to everybody as an admin; yield the port."""
-        port = free_port()
+        with reserved_ports(3) as (port, *log_ports), self._running(command, port, log_ports, **settings):
+            yield port
+
+    @contextmanager
+    def _running(self, command: str, port: int, log_ports: list[int], **settings: str) -> Iterator[None]:
         environment = self.environment(
             # 'airflow standalone' starts its parts by the name of the command.
             PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             AIRFLOW__API__HOST="127.0.0.1",
             AIRFLOW__API__PORT=str(port),
             AIRFLOW__API__BASE_URL=f"http://localhost:{port}",
-            AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
+            # Otherwise the parts of every Airflow of this machine serve logs at the same two.
+            AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(log_ports[0]),
+            AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT=str(log_ports[1]),
             AIRFLOW__CORE__TEST_CONNECTION="Enabled",
-            **settings,
+            **{"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True", **settings},
         )
         log = self.home / f"{command}.log"
         with log.open("w") as output:
@@ -90,12 +100,12 @@ class Airflow:
                 start_new_session=True,
             )
         try:
-            until = time.monotonic() + 120
+            until = time.monotonic() + 300  # on a busy machine
             while not Api(port).answers():
                 assert server.poll() is None, log.read_text()
                 assert time.monotonic() < until, log.read_text()
                 time.sleep(0.2)
-            yield port
+            yield
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGINT)
@@ -139,8 +149,13 @@ class Airflow:
 class Api:
     """Airflow's API on a port of this machine."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, login: tuple[str, str] | None = None) -> None:
         self._port = port
+        self._login = login
+
+    @property
+    def address(self) -> str:
+        return f"http://localhost:{self._port}"
 
     def answers(self) -> bool:
         try:
@@ -153,6 +168,16 @@ class Api:
 
     @cached_property
     def _token(self) -> str:
+        return self.token(*self._login) if self._login else self.token_for_everybody()
+
+    def token(self, user: str, password: str) -> str:
+        """What stands for a user who has logged in."""
+        status, answer = self._ask("POST", "/auth/token", {"username": user, "password": password})
+        assert status == HTTPStatus.CREATED, answer
+        return str(answer["access_token"])
+
+    def token_for_everybody(self) -> str:
+        """What stands for the admin that everybody is, where no one logs in."""
         # Airflow 3.1 wants one from an admin too, and gives it to everybody who asks.
         status, answer = self._ask("GET", "/auth/token")
         assert status == HTTPStatus.CREATED, answer
@@ -165,11 +190,29 @@ class Api:
             answer = server.getresponse()
             return answer.status, json.loads(answer.read())
 
-    def trigger(self, dag_id: str) -> str:
+    def trigger(self, dag_id: str, **params: object) -> str:
         """Start a run without a logical date; give its id."""
-        status, run = self.ask("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None})
-        assert status == HTTPStatus.OK, run
-        return str(run["dag_run_id"])
+        body = {"logical_date": None, "conf": params}
+        until = time.monotonic() + 60
+        while True:
+            status, run = self.ask("POST", f"dags/{dag_id}/dagRuns", body)
+            if status == HTTPStatus.OK:
+                return str(run["dag_run_id"])
+            # On a slow machine Airflow's own processes lock its SQLite database for each other.
+            assert "Database error" in str(run), run
+            assert time.monotonic() < until, run
+            time.sleep(1)
+
+    def wait_for(self, dag_id: str, run_id: str) -> str:
+        """Wait until a run has ended; give its state."""
+        until = time.monotonic() + 600
+        while True:
+            status, run = self.ask("GET", f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")
+            assert status == HTTPStatus.OK, run
+            if run["state"] in ("success", "failed"):
+                return str(run["state"])
+            assert time.monotonic() < until, run
+            time.sleep(0.3)
 
 
 def connection(emulator: Emulator, **fields: object) -> dict[str, str]:
@@ -182,11 +225,19 @@ def connection(emulator: Emulator, **fields: object) -> dict[str, str]:
 def _decoded(value: Any) -> Any:
     # A text that is JSON may hold one that is; SQLite gives a number as such.
     while isinstance(value, str):
-        value = json.loads(value)
+        try:
+            value = json.loads(value)
+        except ValueError:  # the text itself
+            break
     return value
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+@contextmanager
+def reserved_ports(count: int) -> Iterator[list[int]]:
+    """Yield ports that nobody gets by chance meanwhile; a server that asks for one may listen there."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("127.0.0.1", 0))
+        yield [int(one.getsockname()[1]) for one in sockets]

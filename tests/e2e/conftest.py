@@ -1,23 +1,29 @@
 """A real Airflow for each test, and a local Customerly."""
 
+import fcntl
+import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from airflow_process import Airflow
 
-from airflow_provider_customerly.emulator import Emulator
-
-TOKEN = "tok-4f1c77d2e9"
-
 
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    airflow = Airflow(tmp_path_factory.mktemp("migrated"))
-    migration = airflow.run("db", "migrate")
-    assert migration.returncode == 0, migration.stdout
-    return airflow.home / "airflow.db"
+    """A database that Airflow has migrated, once for all workers of the run: copy it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    migrated = folder / "migrated" / "airflow.db"
+    with (folder / "migrated.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not migrated.exists():
+            airflow = Airflow(folder / "migrating")
+            migration = airflow.run("db", "migrate")
+            assert migration.returncode == 0, migration.stdout
+            airflow.home.rename(migrated.parent)
+    return migrated
 
 
 @pytest.fixture
@@ -26,9 +32,3 @@ def airflow(migrated_database: Path, tmp_path: Path) -> Airflow:
     home.mkdir()
     shutil.copy(migrated_database, home)
     return Airflow(home, AIRFLOW_VAR_CUSTOMERLY_EXPORT_PATH=str(tmp_path / "contacts"))
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(users=430, leads=60, token=TOKEN) as running:
-        yield running

@@ -10,7 +10,8 @@ import pytest
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk import BaseHook
 from airflow_process import Airflow
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from chromium import chromium
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.hooks.connection import client_arguments
@@ -24,29 +25,14 @@ pytestmark = [
     ),
 ]
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 EXTRA_FIELDS = get_provider_info()["connection-types"][0]["conn-fields"]
 NEW = "my_crm"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs service: no chromium, chromium-browser or google-chrome is installed")
-    expect.set_options(timeout=30_000)
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +85,13 @@ def new_connection(page: Page) -> Locator:
 def test_form_shows_what_to_fill_in(page: Page) -> None:
     form = new_connection(page)
     standard = form.get_by_role("region", name="Standard Fields")
-    expect(standard.locator("label")).to_have_text(["Description", "Base URL", "Access token"])
+    expect(standard.locator("label")).to_have_text(["Description", "Base URL", "Access token", "Port"])
     expect(standard.get_by_label("Base URL")).to_have_attribute(
         "placeholder", re.compile("api.customerly.io")
     )
     expect(standard.get_by_label("Access token")).to_have_attribute("placeholder", re.compile("Public API"))
     expect(standard.get_by_label("Access token")).to_have_attribute("type", "password")
+    expect(standard.get_by_label("Port")).to_have_attribute("placeholder", re.compile("443"))
 
     form.get_by_role("button", name="Extra Fields", exact=True).click()
     # The switch of a flag is a label of its own, without text.
@@ -148,13 +135,22 @@ def test_button_tests_what_the_form_has_saved(page: Page, customerly: Emulator) 
     form = new_connection(page)
     form.get_by_label("Base URL").fill(customerly.url)
     form.get_by_label("Access token").fill(customerly.token)
+    form.get_by_label("Port").fill("443")  # as the form says: the one in the URL counts
     form.get_by_role("button", name="Save").click()
     row = page.get_by_role("row", name=NEW)
-    with page.expect_response("**/connections/test") as answer:
-        row.get_by_role("button", name="Test Connection").click()
-    if "differs from the stored connection" in answer.value.text():
-        pytest.xfail("this Airflow refuses to test a connection that has no port")
+    row.get_by_role("button", name="Test Connection").click()
     expect(page.get_by_text(f"{customerly.url} answered and knows the token.")).to_be_visible()
+
+
+def test_button_asks_for_the_token_and_names_no_other_connection(page: Page, customerly: Emulator) -> None:
+    fields = {"conn_type": "customerly", "host": customerly.url, "port": 443}
+    created = page.request.post("/api/v2/connections", data={"connection_id": NEW, **fields})
+    assert created.ok, created.text()
+    page.goto("/connections")
+    with page.expect_response("**/connections/test") as answer:
+        page.get_by_role("row", name=NEW).get_by_role("button", name="Test Connection").click()
+    assert answer.value.json()["message"].startswith("It has no access token. Create one in Customerly")
+    expect(page.get_by_text("It has no access token.")).to_be_visible()
 
 
 @pytest.mark.parametrize(

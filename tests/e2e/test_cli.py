@@ -14,7 +14,7 @@ from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import export_snapshot
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.emulator(users=430, leads=60, token="tok-4f1c77d2e9")]
 
 TAKES_COMMANDS_FROM_PROVIDERS = Version(airflow.__version__) >= Version("3.2.0")
 
@@ -48,7 +48,10 @@ def test_check_of_a_connection_in_airflows_database(airflow: Airflow, emulator: 
     assert "@" not in checked.stdout
     missed = run(airflow, "check", "nowhere")
     assert missed.returncode == 1
-    assert "There is no connection 'nowhere': add one of type Customerly" in f"{missed.stdout}{missed.stderr}"
+    assert (
+        "There is no connection 'nowhere'. Add an Airflow connection of type Customerly"
+        in f"{missed.stdout}{missed.stderr}"
+    )
 
 
 def test_state_of_an_export(airflow: Airflow, emulator: Emulator, tmp_path: Path) -> None:

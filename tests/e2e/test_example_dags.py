@@ -12,7 +12,9 @@ DAGS = Path(__file__).parent.parent.parent / "dags"
 DAG_IDS = {
     "customerly_contacts_export.py": {"customerly_contacts_export"},
     "customerly_contacts_sync.py": {"customerly_contacts_sync"},
+    "customerly_many_projects.py": {"customerly_many_projects"},
     "customerly_nightly.py": {"customerly_nightly_export", "customerly_nightly_scores"},
+    "customerly_sync_approved.py": {"customerly_sync_approved"},
 }
 # Fails as an installation does that has only what pyproject.toml's 'dependencies' bring, on a machine
 # without a network.
@@ -43,6 +45,13 @@ sys.meta_path.insert(0, Missing())
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = no_network
 bag = DagBag(sys.argv[1])
 assert not asked, asked
+for dag in bag.dags.values():
+    for name, param in dag.params.items():
+        told = dag.params.get_param(name)
+        assert told.schema.get("title") and told.description, (dag.dag_id, name)
+        # The form asks for a value of each that may not be left empty.
+        is_optional = "null" in told.schema["type"]
+        assert is_optional == ("(optional)" in told.schema["title"]), (dag.dag_id, name)
 assert not bag.import_errors, bag.import_errors
 print("found", *sorted(bag.dags))
 """
@@ -69,7 +78,6 @@ def test_every_example_is_known_here() -> None:
     assert {path.name for path in DAGS.glob("*.py")} == set(DAG_IDS)
 
 
-@pytest.mark.slow
 @can_hide_packages
 def test_examples_import_without_connections_optional_packages_and_network(tmp_path: Path) -> None:
     run = found(DAGS, tmp_path)

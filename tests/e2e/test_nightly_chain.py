@@ -15,7 +15,7 @@ from airflow_provider_customerly.emulator import Emulator
 EXPORT, SCORES, SYNC = "customerly_nightly_export", "customerly_nightly_scores", "customerly_contacts_sync"
 UNDELIVERED = 2
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.emulator(users=430, leads=60, token="tok-4f1c77d2e9")]
 
 
 class Nights:
@@ -127,10 +127,11 @@ def test_three_nights(nights: Nights) -> None:
 def test_what_a_person_chooses_for_one_run(nights: Nights) -> None:
     plan = nights.run(SYNC, dry_run=True)["sync_customers"]["plan"]
     assert nights.written() == 0
+    assert nights.airflow.asset_events() == []
     assert pq.read_table(nights.state / f"{SYNC}.sync_customers" / plan).num_rows >= CUSTOMERS
 
     delivered = CUSTOMERS - UNDELIVERED
-    assert nights.run(SYNC)["sync_customers"]["sent"] == delivered
+    assert nights.run(SYNC, plan_path=plan)["sync_customers"]["sent"] == delivered
     before = nights.emulator.stats()["contacts_rejected"]
     again = nights.run(SYNC, retry_rejects=True)["sync_customers"]
     assert (again["sent"], again["refused"], again["unchanged"]) == (0, 1, delivered)

@@ -11,7 +11,10 @@ from airflow_provider_customerly.emulator import Emulator
 
 TEST_DAGS = {"AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags")}
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.emulator(users=430, leads=60, token="tok-4f1c77d2e9"),
+    pytest.mark.parametrize("database", ["sqlite"], indirect=True),
+]
 
 
 def test_each_instance_must_name_its_sync(

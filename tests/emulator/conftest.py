@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from airflow_provider_customerly.emulator import Emulator
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from airflow_provider_customerly.emulator import Emulator
 
 
 class Api(requests.Session):
@@ -25,12 +25,6 @@ class Api(requests.Session):
 
     def rows(self, kind: str = "users", **query: object) -> list[dict]:
         return self.get(f"/{kind}/list", params=query).json()["data"][kind]
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(users=230, leads=60, seed=7) as running:
-        yield running
 
 
 @pytest.fixture

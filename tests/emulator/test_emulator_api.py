@@ -6,6 +6,8 @@ import requests
 from airflow_provider_customerly.emulator import Choices, Emulator
 
 NO_TOKEN = "You must provide a valid header Authorization: Bearer <TOKEN>"
+pytestmark = pytest.mark.emulator(users=230, leads=60, seed=7)
+
 EXTRA_KEYS = {"user_tags", "user_segments", "user_events", "user_notes", "companies"}
 
 

@@ -10,6 +10,8 @@ import requests
 from airflow_provider_customerly.emulator import Choices, Emulator
 from airflow_provider_customerly.emulator.__main__ import main
 
+pytestmark = pytest.mark.emulator(users=230, leads=60, seed=7)
+
 
 def ask(emulator: Emulator, path: str = "/users/list", **query: Any) -> requests.Response:
     headers = {"Authorization": f"Bearer {emulator.token}"}
@@ -117,7 +119,7 @@ def test_the_command_line_describes_every_choice(capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     choices = re.findall(r"^  (\w+) +\S.* \(default \S.*\)\n {6}\w", shown, re.MULTILINE)
     assert choices == list(Choices.__dataclass_fields__)
-    assert re.search(r"first_page +0 or 1 \(default 0\)\n +the number of the first page", shown)
+    assert re.search(r"first_page +0 or 1 \(default 0\)\n +number of the first page", shown)
 
 
 def test_a_stranger_may_spoil_a_tag_request() -> None:

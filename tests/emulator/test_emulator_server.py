@@ -18,6 +18,8 @@ import requests
 from airflow_provider_customerly.emulator import Emulator, Store
 from airflow_provider_customerly.emulator.__main__ import main
 
+pytestmark = pytest.mark.emulator(users=230, leads=60, seed=7)
+
 
 def test_stats_need_no_token_and_count_by_request(api, emulator: Emulator):
     api.get("/users/list", params={"page": 1})
@@ -173,7 +175,7 @@ def test_the_command_line_serves_until_told_to_stop():
     [
         (["--fault", "explode=1"], "unknown fault"),
         (["--fault", "500=much"], "not a rate"),
-        (["--fault", "500=0.9", "--fault", "429=0.9", "--users", "1"], "together at most 1"),
+        (["--fault", "500=0.9", "--fault", "429=0.9", "--users", "1"], "at most 1 in total"),
     ],
 )
 def test_the_command_line_refuses_what_it_cannot_do(capsys, arguments: list[str], said: str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import random
@@ -13,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import export_snapshot, read_contacts
-from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.storage import Dataset, Location
+from airflow_provider_customerly.storage.commit import STAGING
+from airflow_provider_customerly.storage.location import TEMPORARY
+from airflow_provider_customerly.storage.manifest import RETIRED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,12 +64,11 @@ def test_killed_at_any_moment_a_reader_sees_the_last_state_or_the_new_one(tmp_pa
             committed = found
         export(emulator.token, emulator.url, tmp_path)
         assert versions(tmp_path) == emulator.store.versions("users")
-    users = tmp_path / "users"
-    manifests = list((users / "_manifests").glob("*.json"))
-    commits = [json.loads(path.read_text()) for path in manifests]
-    named = {
-        users / entry["path"]
-        for commit in commits
-        for entry in [*commit["files"], *commit.get("deleted", ())]
-    }
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*named, *manifests}
+    users = Location.of(tmp_path / "users")
+    [newest] = Dataset(users).commits()
+    committed_files = [newest.name, *(entry.path for entry in newest.files)]
+    # What a dead run staged, and the files that it was writing under other names, go by age.
+    left = [name for name in users.list() if not name.startswith((STAGING, TEMPORARY))]
+    assert {name for name in left if users.read(name) != RETIRED} == set(committed_files)
+    beside = Location.of(tmp_path / "users_deleted")
+    assert set(beside.list()) == {entry.path for entry in newest.deleted}

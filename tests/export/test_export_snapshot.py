@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -18,6 +19,7 @@ from airflow_provider_customerly.export import (
     read_contacts,
 )
 from airflow_provider_customerly.storage import Dataset, Location
+from airflow_provider_customerly.values import progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,14 +72,17 @@ def test_a_group_of_equal_stamps_in_no_order_is_counted(tmp_path: Path, size: in
     assert result["verdict"] == "complete"
 
 
-def test_a_group_that_nobody_can_count_is_not_called_complete(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_unproven", ["fail", "warn"])
+def test_a_group_that_nobody_can_count_is_not_called_complete(tmp_path: Path, on_unproven: str) -> None:
     clock = itertools.count(1_800_000_000)  # a second for each change: only the large group has equal stamps
     with Emulator(
         users=1200, leads=0, tie_group=1000, shuffle_ties=True, churn_per_request=3, clock=clock.__next__
     ) as emulator:
-        with pytest.raises(UnprovenError, match="share last_update"):
-            export(emulator, tmp_path, concurrency=8)
-        assert export(emulator, tmp_path, concurrency=8, on_unproven="warn")["verdict"] == "unproven"
+        if on_unproven == "warn":
+            assert export(emulator, tmp_path, concurrency=8, on_unproven="warn")["verdict"] == "unproven"
+        else:
+            with pytest.raises(UnprovenError, match="share last_update"):
+                export(emulator, tmp_path, concurrency=8)
 
 
 def test_faults_change_nothing(tmp_path: Path) -> None:
@@ -99,7 +104,7 @@ def test_an_outage_leaves_the_last_export(tmp_path: Path) -> None:
         emulator.faults.set({"down": 1.0})
         with (
             Client(emulator.token, emulator.url, retry_budget=0.5) as client,
-            pytest.raises(CustomerlyUnavailable, match=r"Given up after \d+ tr"),
+            pytest.raises(CustomerlyUnavailable, match=r"Gave up after \d+ attempt"),
         ):
             export_snapshot(client, Location.of(tmp_path), "users", snapshot_date="2026-11-24")
     assert versions(tmp_path) == before
@@ -181,3 +186,15 @@ def test_many_row_groups_and_checksums(tmp_path: Path) -> None:
     for entry in manifest.files:
         content = (tmp_path / "users" / entry.path).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (entry.bytes, entry.sha256)
+
+
+def test_progress_counts_towards_the_size_of_the_last_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with Emulator(users=300, leads=5) as emulator, caplog.at_level(logging.INFO):
+        export(emulator, tmp_path)
+        assert "of about" not in caplog.text
+        assert "300 contacts read, " in caplog.text
+        export(emulator, tmp_path, day="2026-11-24")
+        assert "300 of about 300 contacts read, " in caplog.text

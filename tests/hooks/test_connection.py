@@ -39,10 +39,18 @@ def from_fields(**fields: Any) -> Connection:
         ("127.0.0.2:8686", "http://127.0.0.2:8686/v1"),
         ("[::1]:8686", "http://[::1]:8686/v1"),
         ("https://localhost:8443", "https://localhost:8443/v1"),
+        ("https://api.customerly.io:443", PUBLIC),
+        ("https://localhost:80", "https://localhost:80/v1"),
+        ("http://localhost:80", "http://localhost/v1"),
     ],
 )
 def test_host(host: str | None, url: str) -> None:
     assert client_arguments(from_fields(host=host)) == {"token": "tok-123", "base_url": url}
+
+
+@pytest.mark.parametrize("host", [None, "", "api.customerly.io", "https://api.customerly.io/v1"])
+def test_port_of_the_scheme_is_no_other_address(host: str | None) -> None:
+    assert client_arguments(from_fields(host=host, port=443))["base_url"] == PUBLIC
 
 
 def test_port_and_path_of_their_own() -> None:
@@ -58,7 +66,7 @@ def test_port_and_path_of_their_own() -> None:
         ("customerly://:tok%2F%40@api.customerly.io/v1", PUBLIC),
         ("customerly://:tok%2F%40@127.0.0.1:8686", "http://127.0.0.1:8686/v1"),
         ("customerly://:tok%2F%40@127.0.0.1:8686/v1", "http://127.0.0.1:8686/v1"),
-        ("customerly://http://:tok%2F%40@crm.example:80/v1", "http://crm.example:80/v1"),
+        ("customerly://http://:tok%2F%40@crm.example:80/v1", "http://crm.example/v1"),
         ("customerly://:tok%2F%40@http%3A%2F%2F127.0.0.1%3A8686%2Fv1", "http://127.0.0.1:8686/v1"),
     ],
 )
@@ -145,11 +153,11 @@ def test_bad_extra_names_the_connection_and_the_field(extra: Any, told: str) -> 
     [
         ({"password": None}, "no access token"),
         ({"password": "  "}, "no access token"),
-        ({"password": "tok-123 tok-123"}, "white space or characters that no token has"),
+        ({"password": "tok-123 tok-123"}, "white space or invalid characters"),
         ({"host": "ftp://api.customerly.io"}, "http or https"),
         ({"host": "https://"}, "http or https"),
         ({"host": "https://api.customerly.io:99999"}, "not a URL"),
-        ({"host": "https://someone:hunter2@api.customerly.io"}, "holds a user"),
+        ({"host": "https://someone:hunter2@api.customerly.io"}, "has a user"),
         ({"host": "https://api.customerly.io/v1?token=hunter2"}, "a query"),
         ({"host": None, "port": 8686}, "no host"),
     ],
@@ -174,7 +182,7 @@ def test_bad_fields_name_the_connection_and_quote_no_secret(fields: dict[str, An
     ],
 )
 def test_bad_extra_says_what_is_right(extra: Any, told: str) -> None:
-    with pytest.raises(ValueError, match=f"'crm': extra field {told} Correct it") as error:
+    with pytest.raises(ValueError, match=f"'crm': extra field {told} Fix it") as error:
         client_arguments(from_fields(extra=extra))
     assert "hunter2" not in str(error.value)
 

@@ -1,6 +1,4 @@
-import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -22,28 +20,14 @@ from airflow_provider_customerly.hooks.failures import fail_at_once
 TOKEN = "tok-5b1e9c"
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with Emulator(users=230, leads=40, token=TOKEN) as running:
-        yield running
-
-
-@pytest.fixture
-def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Define the connection `customerly_default`: to the emulator, unless fields are given."""
-
-    def define(**fields: Any) -> None:
-        fields = {"conn_type": "customerly", "password": TOKEN, "host": emulator.url, **fields}
-        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMERLY_DEFAULT", json.dumps(fields))
-
-    define()
-    return define
+pytestmark = pytest.mark.emulator(users=230, leads=40, token=TOKEN)
 
 
 def test_nothing_is_looked_up_before_it_is_needed() -> None:
     hook = CustomerlyHook("there_is_no_such_connection")
     with pytest.raises(
-        ValueError, match="no connection 'there_is_no_such_connection': add one of type Customerly"
+        ValueError,
+        match=r"no connection 'there_is_no_such_connection'. Add an Airflow connection of type Customerly",
     ):
         _ = hook.client
 
@@ -116,6 +100,7 @@ def test_test_connection_says_what_is_wrong(connect: Any, fields: dict[str, Any]
     assert not ok
     assert re.search(told, message), message
     assert "revoked-77" not in message
+    assert "customerly_default" not in message
 
 
 @pytest.mark.parametrize(("contact_type", "count"), [("users", 230), ("leads", 40)])
@@ -130,10 +115,10 @@ def test_contacts(connect: Any, contact_type: Any, count: int) -> None:
     assert frame.dtypes["crmhero_user_id"] == pd.ArrowDtype(pa.int64())
 
 
-def test_contacts_that_change_while_they_are_read_come_once_in_their_newest_version(connect: Any) -> None:
-    with Emulator(users=800, leads=0, token=TOKEN, churn_per_request=2, churn_weights={"update": 1}) as busy:
-        connect(host=busy.url)
-        frame = CustomerlyHook().get_contacts_df("users")
+@pytest.mark.emulator(users=800, churn_per_request=2, churn_weights={"update": 1})
+@pytest.mark.usefixtures("connect")
+def test_contacts_that_change_while_they_are_read_come_once_in_their_newest_version() -> None:
+    frame = CustomerlyHook().get_contacts_df("users")
     assert len(frame) == frame["crmhero_user_id"].nunique() == 800
 
 

@@ -26,10 +26,25 @@ try:
 except Exception as error:
     print(f"{type(error).__name__}: {error}")
 """
+LOCATE = """
+import sys
+sys.modules[sys.argv[1]] = None
+if sys.argv[1] != "s3fs":
+    from airflow.sdk.io import fs
+    fs._register_filesystems = fs._BUILTIN_SCHEME_TO_FS.copy
+from airflow_provider_customerly.hooks.lookup import find_location
+try:
+    find_location("s3://bucket/crm", None)
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+"""
 
 
 def test_a_connection_that_does_not_exist() -> None:
-    told = "^There is no connection 'crm_eu': add one of type Customerly, or set AIRFLOW_CONN_CRM_EU.$"
+    told = (
+        "^There is no connection 'crm_eu'. Add an Airflow connection of type Customerly, or fix the "
+        r"name\. You can also define it in the environment variable AIRFLOW_CONN_CRM_EU\.$"
+    )
     with pytest.raises(ValueError, match=told):
         find_connection("crm_eu", "of type Customerly")
 
@@ -58,17 +73,22 @@ def test_a_backend_that_cannot_be_asked_may_have_the_connection(
     assert told in last
 
 
-@pytest.mark.parametrize("path", ["/data/crm", "/data/ada@home/crm", "file:///data/crm@home", "data/crm"])
-def test_a_local_path_needs_no_connection(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("path", ["/data/crm", "/data/ada@home/crm", "file:///data/crm@home"])
+def test_a_local_path_needs_no_connection(path: str) -> None:
     assert find_location(path, "there_is_no_such_connection").is_local
+
+
+@pytest.mark.parametrize("path", ["data/crm", "./crm", "crm", "../crm", "ada@home/crm"])
+def test_a_relative_path_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=r"is relative, .* Use an absolute path such as /data/customerly"):
+        find_location(path, None)
 
 
 @pytest.mark.parametrize(
     ("path", "conn_id"), [("s3://nowhere@{bucket}/crm", None), ("s3://{bucket}/crm", "nowhere")]
 )
 def test_the_connection_of_a_path_does_not_exist(s3_server: S3Server, path: str, conn_id: str | None) -> None:
-    told = "^There is no connection 'nowhere': add one to the object store, or set AIRFLOW_CONN_NOWHERE.$"
+    told = "^There is no connection 'nowhere'. Add an Airflow connection for the object store, or fix"
     with pytest.raises(ValueError, match=told):
         find_location(path.format(bucket=s3_server.bucket), conn_id)
 
@@ -82,7 +102,36 @@ def test_a_path_on_s3(s3_server: S3Server, s3_connection: str, form: str) -> Non
     found.delete("one")
 
 
-@pytest.mark.parametrize("scheme", ["gs", "nosuchscheme"])
-def test_a_store_whose_provider_is_not_installed(scheme: str) -> None:
-    with pytest.raises(ValueError, match=rf"opens {scheme}:// paths: install the provider of that object"):
+@pytest.mark.parametrize(
+    ("scheme", "told"),
+    [
+        ("gs", "apache-airflow-providers-google"),
+        ("abfss", "apache-airflow-providers-microsoft-azure"),
+        ("nosuchscheme", "the Airflow provider of that object store"),
+    ],
+)
+def test_a_store_whose_provider_is_not_installed(scheme: str, told: str) -> None:
+    with pytest.raises(ValueError, match=f"handles {scheme}:// paths. Install {told}, or fix the path"):
         find_location(f"{scheme}://bucket/crm", None)
+
+
+@pytest.mark.parametrize("lacking", ["airflow.providers.amazon.aws.fs.s3", "s3fs"])
+def test_s3_without_what_opens_it_names_what_to_install(lacking: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LOCATE, lacking], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == (
+        "ValueError: No installed package handles s3:// paths. Install airflow-provider-customerly[s3], "
+        "or fix the path."
+    )
+
+
+@pytest.mark.parametrize(
+    "path", ["data", "./data", "file://data/crm", "local://data", "file://conn@data", "file://localhost/data"]
+)
+def test_a_folder_of_the_worker_is_named_in_full(path: str) -> None:
+    with pytest.raises(ValueError, match="is relative"):
+        find_location(path, None)
+
+
+@pytest.mark.parametrize("path", ["/data/a b%20", "file:///data/a b%20", "FILE:///data/a b%20"])
+def test_a_full_path_is_taken_as_it_is(path: str) -> None:
+    assert find_location(path, None).root == "/data/a b%20"

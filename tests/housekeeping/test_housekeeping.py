@@ -1,20 +1,18 @@
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 
 from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.emulator import Emulator
-from airflow_provider_customerly.export import export_contacts, export_snapshot, read_contacts
+from airflow_provider_customerly.export import export_snapshot, read_contacts, read_deletions
 from airflow_provider_customerly.housekeeping import Removal, survey, verify
-from airflow_provider_customerly.storage import Dataset, FileEntry, Location, LockedError, Manifest, Write
-from airflow_provider_customerly.storage.lease import LASTS
-from airflow_provider_customerly.storage.manifest import manifest_names
+from airflow_provider_customerly.storage import Dataset, Location, LockedError, Manifest, Write
+from airflow_provider_customerly.storage.lock import LASTS
 from airflow_provider_customerly.sync import Options, SyncRejectsError, plan_contacts, sync_contacts
-from airflow_provider_customerly.sync.ledger import Ledger
 from airflow_provider_customerly.sync.state import State
 
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 BASE_URL = "https://api.example.test/v1"
+SCHEMA = pa.schema([("text", pa.string())])
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +36,15 @@ def export(client: Client, location: Location, *days: str) -> None:
 
 
 def commit(write: Write, content: bytes, partition: dict[str, str]) -> Manifest:
-    name = write.part_path(partition)
-    with closing(write.location.create(name)) as sink:
-        sink.write(content)
+    with write.create_part(partition, SCHEMA) as part:
+        part.write(pa.table({"text": [content.decode()]}))
+        entry = part.close()
     return write.commit(
         Manifest(
             run=write.run,
             mode="snapshot",
             partition=partition,
-            files=[FileEntry(path=name, rows=1, bytes=sink.bytes, sha256=sink.sha256)],
+            files=[entry],
             rows=1,
             schema=[],
             started_at=NOON,
@@ -92,27 +91,43 @@ def test_one_dataset_can_be_named(client: Client, location: Location) -> None:
     assert verify(location.join("users")).files == 1
 
 
-def test_survey_reads_few_manifests_and_counts_all(location: Location) -> None:
+def test_survey_shows_the_newest_commits_and_counts_all(location: Location) -> None:
     for day in range(12):
         with Dataset(location).begin() as write:
             commit(write, b"part", {"snapshot_date": f"2026-11-{day + 1:02d}"})
     found = survey(location)
     [dataset] = found.datasets
-    assert (dataset.commits, dataset.files, dataset.bytes, len(dataset.newest)) == (12, 12, 48, 10)
+    assert (dataset.commits, dataset.files, len(dataset.newest)) == (12, 12, 10)
+    assert dataset.bytes == sum(location.list()[name] for name in parts(location))
     assert "and 2 older" in found.to_text()
 
 
-def test_survey_tells_who_is_at_work_and_what_no_commit_names(client: Client, location: Location) -> None:
+def test_survey_counts_files_that_no_commit_names(client: Client, location: Location) -> None:
     export(client, location, "2026-11-23")
-    with Dataset(location.join("users")).begin("dag/run/task") as write:
-        with closing(write.location.create(write.part_path({"snapshot_date": "2026-11-24"}))) as sink:
-            sink.write(b"half")
-        found = survey(location)
-        users = found.datasets[1]
+    with Dataset(location.join("users")).begin() as write:
+        write.create_part({"snapshot_date": "2026-11-24"}, SCHEMA).close()
+        users = survey(location).datasets[1]
         assert (users.files, users.unnamed_files) == (1, 1)
-        assert len(found.at_work) == 1
-        assert found.at_work[0].startswith("dag/run/task at users, process ")
-    assert survey(location).at_work == []
+
+
+def test_a_file_of_the_newest_commit_that_is_gone_is_named(client: Client, location: Location) -> None:
+    export(client, location, "2026-11-23")
+    lost = parts(location)[-1]
+    location.delete(lost)
+    assert (
+        f"{lost.removeprefix('users/')}, a file of the newest commit, is missing"
+        in survey(location).to_text()
+    )
+
+
+def test_a_folder_of_version_0_1_is_named_and_can_be_reset(location: Location) -> None:
+    run = "20260101T000000Z-0123abcd"
+    location.write_atomic(f"users/_manifests/00000001-{run}.json", b"{}")
+    location.write_atomic(f"users/snapshot_date=2026-01-01/part-00000-{run}.parquet", b"old")
+    assert "was written by version 0.1" in survey(location).to_text()
+    assert len(verify(location).problems) == 1
+    Removal(location).run()
+    assert location.list() == {}
 
 
 def test_a_damaged_manifest_is_told(client: Client, location: Location) -> None:
@@ -123,7 +138,7 @@ def test_a_damaged_manifest_is_told(client: Client, location: Location) -> None:
     overwrite(users, manifest.name, b"{")
     for problems in (survey(location).datasets[1].problems, verify(location).problems):
         assert len(problems) == 1
-        assert f"{manifest.name} at {users} is damaged" in problems[0]
+        assert f"{users}/{manifest.name} is damaged" in problems[0]
     assert verify(location).files == 3
 
 
@@ -133,7 +148,7 @@ def test_verify_reads_every_committed_file(client: Client, location: Location) -
     assert outcome.is_intact
     assert (outcome.commits, outcome.files) == (4, 4)
     assert outcome.bytes == sum(location.list()[name] for name in parts(location))
-    assert outcome.to_text().endswith("All as committed.")
+    assert outcome.to_text().endswith("All files are intact.")
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "flipped"])
@@ -149,21 +164,9 @@ def test_verify_finds_what_is_not_as_committed(client: Client, location: Locatio
         overwrite(location, victim, content[:50] + bytes([content[50] ^ 1]) + content[51:])
     outcome = verify(location)
     [problem] = outcome.problems
-    said = {"gone": "it is gone", "cut": f"it has {len(content) - 1} bytes", "flipped": "its checksum is"}
+    said = {"gone": "it is missing", "cut": f"it has {len(content) - 1} bytes", "flipped": "its checksum is"}
     assert problem.startswith(f"{location.path(victim)}: {said[damage]}")
     assert not outcome.is_intact
-
-
-def test_a_commit_whose_base_is_gone_is_told(client: Client, location: Location) -> None:
-    for _ in range(3):
-        export_contacts(client, location, "users", snapshot_date="2026-11-23", mode="incremental")
-    users = location.join("users")
-    base, *_ = names = [one.name for one in manifest_names(users)]
-    users.delete(base)
-    with pytest.raises(FileNotFoundError, match="is gone"):
-        read_contacts(location, "users")
-    assert verify(location).problems == [f"{users.path(names[1])}: {base}, which it adds to, is gone"]
-    assert f"{base} at {users}, which {names[1]} adds to, is gone." in survey(location).to_text()
 
 
 def test_reset_removes_all_of_it_and_nothing_else(client: Client, location: Location) -> None:
@@ -177,26 +180,26 @@ def test_reset_removes_all_of_it_and_nothing_else(client: Client, location: Loca
     location.write_atomic("app/precious.csv", b"mine")
     location.write_atomic("other/_manifests/app.json", b"{}")
     location.write_atomic("other/data.parquet", b"mine")
+    location.write_atomic("users_deleted/mine.parquet", b"mine")
     removal = Removal(location)
     assert str(removal).startswith("8 files, ")
     removal.run()
     assert {location.read(name) for name in location.list()} == {b"mine", b'{"sync_name": "mine"}', b"{}"}
-    assert len(location.list()) == 9
-    with pytest.raises(ValueError, match="Nothing is committed at"):
+    assert len(location.list()) == 10
+    with pytest.raises(ValueError, match="There is no export or sync at"):
         survey(location)
     export(client, location, "2026-11-24")
     assert read_contacts(location, "users").count_rows() == 130
 
 
-def test_reset_refuses_while_somebody_works(client: Client, location: Location) -> None:
-    export(client, location, "2026-11-23")
-    before = location.list()
-    with Dataset(location.join("leads")).begin("dag/run/task") as write:
-        with pytest.raises(LockedError, match="in use by dag/run/task"):
-            Removal(location).run()
-        commit(write, b"part", {"snapshot_date": "2026-11-24"})
-    assert before.items() <= location.list().items()
-    Removal(location).run()
+def test_reset_takes_the_deleted_contacts_along(location: Location) -> None:
+    with Emulator(users=30, leads=0) as emulator, Client(emulator.token, emulator.url) as client:
+        for day in ("2026-11-22", "2026-11-23"):
+            export_snapshot(client, location, "users", snapshot_date=day)
+            emulator.store.delete("users", min(emulator.store.versions("users")))
+    assert read_deletions(location, "users").count_rows() == 1
+    assert verify(location).files == 3
+    Removal(location.join("users")).run()
     assert location.list() == {}
 
 
@@ -225,7 +228,7 @@ def test_a_commit_that_comes_after_the_look_stays(client: Client, location: Loca
 
 def test_the_state_of_a_sync(location: Location) -> None:
     with State(location, "crm", "users", BASE_URL) as state:
-        state.commit(Ledger(("email",)))
+        state.commit(state.recover())
         assert [(one.name, one.record) for one in survey(location).syncs] == [("crm", None)]
         assert len(survey(location).at_work) == 1
         for place in (location, location.join("crm"), location.join("crm/ledger")):
@@ -291,6 +294,6 @@ def test_a_damaged_sync_can_be_reset(client: Client, location: Location) -> None
 @pytest.mark.parametrize("function", [survey, verify, Removal])
 def test_a_place_without_state(location: Location, function: type[Removal]) -> None:
     location.write_atomic("notes.txt", b"mine")
-    with pytest.raises(ValueError, match="Nothing is committed at"):
+    with pytest.raises(ValueError, match="There is no export or sync at"):
         function(location)
     assert set(location.list()) == {"notes.txt"}

@@ -34,7 +34,7 @@ def increment(emulator: Emulator, path: Any, day: str = "2026-11-23", **options:
 
 
 def versions(path: Any, contact_type: str = "users", **options: Any) -> dict[int, str]:
-    """Give id -> `last_update` of each contact in the current table, which has each once."""
+    """Return id -> `last_update` of each contact in the current table, which has each once."""
     table = read_contacts(path, contact_type, **options).to_table(columns=["crmhero_user_id", "last_update"])
     stamps = [f"{stamp:%Y-%m-%d %H:%M:%S}" for stamp in table["last_update"].to_pylist()]
     found = dict(zip(table["crmhero_user_id"].to_pylist(), stamps, strict=True))

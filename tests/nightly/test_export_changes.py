@@ -1,3 +1,4 @@
+import sys
 from typing import Any
 
 import pandas as pd
@@ -5,7 +6,7 @@ import pytest
 from nights import export, increment, newest
 
 from airflow_provider_customerly.emulator import Emulator
-from airflow_provider_customerly.export import changes, differences, read_contacts
+from airflow_provider_customerly.export import changes, read_contacts
 from airflow_provider_customerly.storage import Location
 
 
@@ -31,10 +32,10 @@ def compare_plainly(path: Any, since: int, until: int) -> set[tuple[Any, ...]]:
 def test_agrees_with_a_plain_comparison(
     location: Location, monkeypatch: pytest.MonkeyPatch, bucket_rows: int
 ) -> None:
-    monkeypatch.setattr(differences, "_BUCKET_ROWS", bucket_rows)
+    monkeypatch.setattr(sys.modules[changes.__module__], "_BUCKET_ROWS", bucket_rows)
     with Emulator(users=200, leads=10) as emulator:
         for night in range(4):
-            increment(emulator, location, f"2026-11-{20 + night}", full_refresh=night == 2, compact=False)
+            increment(emulator, location, f"2026-11-{20 + night}", full_refresh=night == 2)
             emulator.store.churn(30)
         last = newest(location).sequence
     for since, until in ((1, 2), (2, 3), (3, 4), (1, 4), (4, 4)):

@@ -1,10 +1,11 @@
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from nights import export, increment, newest, versions
 
-from airflow_provider_customerly.client import Client, CustomerlyUnavailable
+from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import (
     ExportGuardError,
@@ -14,7 +15,7 @@ from airflow_provider_customerly.export import (
     read_contacts,
     read_deletions,
 )
-from airflow_provider_customerly.storage import LeaseLostError, Location
+from airflow_provider_customerly.storage import CommitConflictError, Location
 
 
 def deleted(path: Any, contact_type: str = "users") -> list[int]:
@@ -40,8 +41,8 @@ def test_deleted_contacts_are_found_and_confirmed(location: Location) -> None:
     assert {row["last_seen"] for row in read_deletions(location, "users").to_table().to_pylist()} == {
         last_seen
     }
-    names = [name for name in location.join("users").list() if name.startswith("deleted/")]
-    assert [name.split("/")[1] for name in names] == ["snapshot_date=2026-11-23"]
+    names = list(location.join("users_deleted").list())
+    assert [name.split("/")[0] for name in names] == ["snapshot_date=2026-11-23"]
     assert [entry.path for entry in newest(location).deleted] == names
 
 
@@ -136,7 +137,7 @@ def test_a_list_that_came_back_empty_by_mistake_is_not_believed(location: Locati
         export(emulator, location, "2026-11-22")
         before = newest(location)
         emulator.faults.plan(["empty"] * 3)
-        with pytest.raises(UnprovenError, match="300 contacts that are not in the list are found by look-up"):
+        with pytest.raises(UnprovenError, match="a look-up finds 300 contacts that are not in the list"):
             export(emulator, location, "2026-11-23")
         assert newest(location) == before
         emulator.faults.plan(["empty"] * 3)
@@ -176,21 +177,70 @@ def test_too_many_vanished_contacts_stop_an_export_before_any_look_up(location: 
         for contact_id in ids_of(emulator)[:50]:
             emulator.store.delete("users", contact_id)
         emulator.store.upsert("users", [{"email": f"{n}@new.test"} for n in range(50)])
-        with pytest.raises(ExportGuardError, match=r"50 of 200 contacts .* max_vanished=0\.2"):
+        with pytest.raises(ExportGuardError, match=r"50 of 200 known contacts .* max_vanished=0\.2"):
             export(emulator, location, "2026-11-23", max_vanished=0.2, max_shrink=0.1)
         assert "GET /users" not in emulator.stats()["by_request"]
         assert read_contacts(location, "users").count_rows() == 200
         assert export(emulator, location, "2026-11-23", max_vanished=0.25)["deletions"] == {"deleted": 50}
 
 
-def test_a_look_up_that_fails_leaves_the_last_export(location: Location) -> None:
+def test_a_look_up_that_fails_leaves_its_contact_to_the_next_full_read(location: Location) -> None:
     with Emulator(users=200, leads=10) as emulator:
         export(emulator, location, "2026-11-22")
-        emulator.store.delete("users", ids_of(emulator)[0])
-        emulator.faults.plan([None] * 5 + ["down"] * 500)
-        with pytest.raises(CustomerlyUnavailable, match="GET /users"):
-            export(emulator, location, "2026-11-23", retry_budget=0)
-    assert read_contacts(location, "users").count_rows() == 200
+        gone = ids_of(emulator)[:2]
+        for contact_id in gone:
+            emulator.store.delete("users", contact_id)
+        with emulator_that_fails_to_look_up(emulator):
+            result = export(emulator, location, "2026-11-23", retry_budget=0, keep_manifests=1)
+            assert (result["verdict"], result["deletions"]) == ("complete", {"unconfirmed": 2})
+            assert increment(emulator, location, "2026-11-24", keep_manifests=1)["deletions"] == {}
+        assert deleted(location) == []
+        assert export(emulator, location, "2026-11-25", keep_manifests=1)["deletions"] == {"deleted": 2}
+        assert deleted(location) == gone
+        assert export(emulator, location, "2026-11-26", keep_manifests=1)["deletions"] == {}
+
+
+def test_a_look_up_that_finds_nobody_says_nothing(location: Location) -> None:
+    with Emulator(users=200, leads=10) as emulator:
+        export(emulator, location, "2026-11-22")
+        gone = ids_of(emulator)[:3]
+        for contact_id in gone:
+            emulator.store.delete("users", contact_id)
+        find = emulator.store.find
+        emulator.store.find = lambda *args, **by: None  # type: ignore[method-assign]
+        assert export(emulator, location, "2026-11-23")["deletions"] == {"unconfirmed": 3}
+        assert deleted(location) == []
+        emulator.store.find = find  # type: ignore[method-assign]
+        assert export(emulator, location, "2026-11-24")["deletions"] == {"deleted": 3}
+    assert deleted(location) == gone
+
+
+@contextlib.contextmanager
+def emulator_that_fails_to_look_up(emulator: Emulator) -> Iterator[None]:
+    find = emulator.store.find
+
+    def fail(*args: Any, **by: Any) -> Any:
+        raise RuntimeError("the look-up breaks at this contact")
+
+    emulator.store.find = fail  # type: ignore[method-assign]
+    yield
+    emulator.store.find = find  # type: ignore[method-assign]
+
+
+def test_a_contact_deleted_before_an_unproven_export_is_found_by_the_next_proven_one(
+    location: Location,
+) -> None:
+    with Emulator(users=300, leads=0) as emulator:
+        export(emulator, location, "2026-11-22")
+        gone = ids_of(emulator)[7]
+        emulator.store.delete("users", gone)
+        page = emulator.store.page
+        emulator.store.page = lambda *of: page(*of[:3], "last_update", "desc")  # type: ignore[method-assign]
+        assert export(emulator, location, "2026-11-23", on_unproven="warn")["verdict"] == "unproven"
+        emulator.store.page = page  # type: ignore[method-assign]
+        assert export(emulator, location, "2026-11-24", keep_manifests=1)["deletions"] == {"deleted": 1}
+        assert deleted(location) == [gone]
+        assert export(emulator, location, "2026-11-25")["deletions"] == {}
 
 
 def test_what_an_export_that_stays_has_told_is_not_told_again(location: Location) -> None:
@@ -231,27 +281,22 @@ def test_a_large_list_may_lose_a_tenth_and_each_is_looked_up(
             assert export(emulator, location, f"2026-11-{day}")["deletions"] == told
 
 
-class Overtaken(Client):
-    """A client whose search for changes waits for what another run does meanwhile."""
-
-    meanwhile: Callable[[], Any]
-
-    def locate(self, *args: Any) -> int:
-        self.meanwhile()
-        return super().locate(*args)
-
-
-def test_changes_read_while_a_whole_list_was_committed_bring_no_deleted_contact_back(
-    location: Location,
-) -> None:
+def test_changes_read_while_another_run_committed_bring_no_deleted_contact_back(location: Location) -> None:
     with Emulator(users=300, leads=10) as emulator:
         increment(emulator, location, "2026-11-22", owner="first")
         gone = ids_of(emulator)[:3]
         for contact_id in gone:
             emulator.store.delete("users", contact_id)
-        with Overtaken(emulator.token, emulator.url) as client:
-            client.meanwhile = lambda: increment(emulator, location, owner="other", full_refresh=True)
-            with pytest.raises(LeaseLostError, match="another run committed a whole list"):
+        with Client(emulator.token, emulator.url) as client:
+            fetch = client.fetch_page
+
+            def be_overtaken(*args: Any, **options: Any) -> Any:
+                client.fetch_page = fetch  # type: ignore[method-assign]
+                increment(emulator, location, owner="other", full_refresh=True)
+                return fetch(*args, **options)
+
+            client.fetch_page = be_overtaken  # type: ignore[method-assign]
+            with pytest.raises(CommitConflictError, match="Another run committed"):
                 export_contacts(
                     client, location, "users", mode="incremental", snapshot_date="2026-11-23", owner="late"
                 )

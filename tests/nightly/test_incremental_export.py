@@ -10,7 +10,7 @@ from nights import export, increment, newest, versions
 
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import contact_schema, read_contacts
-from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.storage import Dataset, Location, RefusedError
 
 
 def change(emulator: Emulator, count: int, seed: int = 1) -> set[int]:
@@ -21,7 +21,7 @@ def change(emulator: Emulator, count: int, seed: int = 1) -> set[int]:
     return set(ids)
 
 
-def test_first_whole_then_changes_then_one_table(location: Location) -> None:
+def test_changes_are_merged_into_the_table(location: Location) -> None:
     with Emulator(users=600, leads=10) as emulator:
         first = increment(emulator, location, "2026-11-22")
         assert (first["mode"], first["rows"]) == ("snapshot", 600)
@@ -29,7 +29,7 @@ def test_first_whole_then_changes_then_one_table(location: Location) -> None:
         emulator.store.upsert("users", [{"email": "new@created.test"}])
         second = increment(emulator, location, "2026-11-23")
         assert (second["mode"], second["verdict"]) == ("incremental", "complete")
-        assert 31 <= second["rows"] < 60
+        assert (second["rows"], second["changes"]) == (601, {"new": 1, "changed": 30})
         assert versions(location) == emulator.store.versions("users")
         truth = emulator.store.truth("users")
     dataset = read_contacts(location, "users")
@@ -46,7 +46,7 @@ def test_first_whole_then_changes_then_one_table(location: Location) -> None:
     assert counted == [(601, 601)]
     assert duckdb.sql("select count(*) from dataset where name = 'Changed 1'").fetchall() == [(30,)]
     folders = {name.split("/")[0] for name in location.join("users").list()}
-    assert folders == {"snapshot_date=2026-11-22", "change_date=2026-11-23", "_manifests"}
+    assert folders == {"snapshot_date=2026-11-22", "snapshot_date=2026-11-23", "_manifests"}
 
 
 def test_two_runs_on_one_day_both_count(location: Location) -> None:
@@ -56,23 +56,11 @@ def test_two_runs_on_one_day_both_count(location: Location) -> None:
             change(emulator, 10, seed)
             assert increment(emulator, location, owner=owner)["mode"] == "incremental"
             assert versions(location) == emulator.store.versions("users")
-    parts = list(location.join("users").list("change_date=2026-11-23"))
-    assert len(parts) == 3
+    parts = list(location.join("users").list("snapshot_date=2026-11-23"))
+    assert parts == [entry.path for entry in newest(location).files]
 
 
-def test_a_run_again_replaces_itself_and_loses_nothing(location: Location) -> None:
-    with Emulator(users=300, leads=10) as emulator:
-        increment(emulator, location)
-        change(emulator, 10, 1)
-        increment(emulator, location, owner="the run")
-        since = newest(location).since
-        change(emulator, 10, 2)
-        increment(emulator, location, owner="the run")
-        assert newest(location).since == since
-        assert versions(location) == emulator.store.versions("users")
-    assert len(location.join("users").list("change_date=2026-11-23")) == 1
-
-
+@pytest.mark.slow
 def test_few_requests_for_few_changes_among_many(location: Location) -> None:
     with Emulator(users=100_000, leads=0) as emulator:
         export(emulator, location)
@@ -81,7 +69,7 @@ def test_few_requests_for_few_changes_among_many(location: Location) -> None:
         result = increment(emulator, location)
         assert emulator.stats()["requests"] - before < 60
         assert result["requests"] < 60
-        assert result["rows"] >= 200
+        assert (result["rows"], result["changes"]) == (100_000, {"new": 0, "changed": 200})
         assert versions(location) == emulator.store.versions("users")
         change(emulator, 200, 2)
         # It knows how long the list is, not only how much was added to it.
@@ -104,8 +92,8 @@ def test_a_list_that_hardly_moves_and_does_not_end_with_a_full_page(tmp_path: An
     ("options", "why"),
     [
         ({"full_refresh": True}, "full_refresh"),
-        ({"full_refresh_every": "PT0S"}, "last time"),
-        ({"full_refresh_every": timedelta(0)}, "last time"),
+        ({"full_refresh_every": "PT0S"}, "last one was at"),
+        ({"full_refresh_every": timedelta(0)}, "last one was at"),
         ({"columns": ["email"]}, "columns"),
         ({"attributes": {"plan": "string"}}, "columns"),
         ({"hash_columns": ["email"], "hash_salt": "pepper"}, "columns"),
@@ -125,19 +113,19 @@ def test_the_whole_list_is_read_when_changes_are_not_enough(
 
 
 @pytest.mark.parametrize("mode", ["snapshot", "incremental"])
-def test_the_export_of_another_project_is_neither_added_to_nor_compared_with(
+def test_the_export_of_another_project_is_neither_merged_nor_compared_with(
     location: Location, mode: str
 ) -> None:
     with Emulator(users=130, leads=0, seed=1) as one, Emulator(users=130, leads=0, seed=2) as other:
         increment(one, location)
-        told = f"was read from {one.url}, not from {other.url}. .* a path of its own"
+        told = f"was read from {one.url}, not from {other.url}. .* a separate path"
         with pytest.raises(ValueError, match=told):
             export(other, location, "2026-11-24", mode=mode)
         assert other.stats()["requests"] == 0
         assert versions(location) == one.store.versions("users")
 
 
-def test_nothing_is_added_to_a_list_that_was_not_proven_complete(
+def test_nothing_is_merged_into_a_table_that_was_not_proven_complete(
     tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -147,7 +135,7 @@ def test_nothing_is_added_to_a_list_that_was_not_proven_complete(
         assert increment(emulator, tmp_path, on_unproven="warn")["verdict"] == "unproven"
         emulator.store.page = page  # type: ignore[method-assign]
         assert increment(emulator, tmp_path)["mode"] == "snapshot"
-        assert "the last whole list was not proven complete" in caplog.text
+        assert "the last full refresh was not proven complete" in caplog.text
         assert increment(emulator, tmp_path)["mode"] == "incremental"
 
 
@@ -197,42 +185,41 @@ def test_earlier_states_stay_readable(location: Location) -> None:
         read_contacts(location, "users", as_of=99)
 
 
-def test_changes_are_folded_into_a_new_base_when_they_pass_a_share_of_it(location: Location) -> None:
-    with Emulator(users=200, leads=10) as emulator:
-        increment(emulator, location)
-        change(emulator, 20, 1)
-        increment(emulator, location)
-        assert newest(location).mode == "incremental"
-        change(emulator, 40, 2)
-        increment(emulator, location, compact=False)
-        assert newest(location).mode == "incremental"
-        change(emulator, 1, 3)
-        increment(emulator, location)
-        base = newest(location)
-        assert (base.mode, base.rows, base.after) == ("compacted", 200, "")
-        assert versions(location) == emulator.store.versions("users")
-        change(emulator, 5, 4)
-        assert increment(emulator, location)["mode"] == "incremental"
-        assert newest(location).refreshed_at == base.refreshed_at
-        assert versions(location) == emulator.store.versions("users")
-    assert read_contacts(location, "users").schema.equals(contact_schema("users"))
+def test_a_run_without_changes_copies_the_files(location: Location) -> None:
+    with Emulator(users=500, leads=0) as emulator:
+        increment(emulator, location, "2026-11-22")
+        change(emulator, 5)
+        increment(emulator, location, "2026-11-23", row_group_size=100)
+        before = newest(location)
+        result = increment(emulator, location, "2026-11-24")
+    after = newest(location)
+    assert result["changes"] == {"new": 0, "changed": 0}
+    assert [entry.sha256 for entry in after.files] == [entry.sha256 for entry in before.files]
+    assert (after.low, after.high, after.rows) == (before.low, before.high, 500)
+
+
+def test_a_day_that_is_over_is_not_exported_again(location: Location) -> None:
+    with Emulator(users=150, leads=0) as emulator:
+        for day in (22, 23):
+            increment(emulator, location, f"2026-11-{day}")
+            change(emulator, 5, day)
+        before, sent = versions(location, as_of=1), emulator.stats()["requests"]
+        with pytest.raises(
+            RefusedError, match=r"2026-11-22 was already exported .* use as_of.* .* 2026-11-23, or a"
+        ):
+            export(emulator, location, "2026-11-22")
+        assert (versions(location, as_of=1), emulator.stats()["requests"]) == (before, sent)
+        assert export(emulator, location, "2026-11-20")["rows"] == 150  # a day that was missed
 
 
 def test_old_commits_are_removed_when_asked_to(location: Location) -> None:
     with Emulator(users=150, leads=10) as emulator:
         for night in range(6):
             change(emulator, 5, night)
-            increment(
-                emulator,
-                location,
-                f"2026-11-{20 + night}",
-                full_refresh=night == 3,
-                keep_manifests=2,
-                compact=False,
-            )
+            day = f"2026-11-{20 + night}"
+            increment(emulator, location, day, full_refresh=night == 3, keep_manifests=2)
             assert versions(location) == emulator.store.versions("users")
-    sequences = sorted(int(name[11:19]) for name in location.join("users").list("_manifests"))
-    assert sequences == [4, 5, 6]
+    assert [one.sequence for one in Dataset(location.join("users")).commits()] == [5, 6]
 
 
 def test_batches_are_read_one_after_another(tmp_path: Any) -> None:

@@ -18,7 +18,7 @@ def test_a_blank_path_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["s3://my_aws_connection@bucket/crm", "S3A://my_aws_connection@bucket"])
 def test_text_that_names_an_airflow_connection_is_refused(path: str) -> None:
-    told = r"names the Airflow connection 'my_aws_connection'.*ObjectStoragePath\(path\), from airflow.sdk"
+    told = r"names the Airflow connection 'my_aws_connection'.*ObjectStoragePath\(path\) from airflow.sdk"
     with pytest.raises(ValueError, match=told):
         Location.of(path)
 

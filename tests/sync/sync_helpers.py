@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from airflow_provider_customerly.client import Client
-from airflow_provider_customerly.sync import Options, apply_plan, plan_contacts, sync_contacts
+from airflow_provider_customerly.sync import (
+    Options,
+    apply_plan,
+    plan_contacts,
+    plan_undo,
+    sync_contacts,
+    undo_contacts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,14 +53,24 @@ class Sync:
         self.path = path
         self.state = path / "nightly"
 
-    def run(self, rows: Sequence[Any], columns: Sequence[str] = COLUMNS, **options: Any) -> dict[str, Any]:
-        return self._call(sync_contacts, Rows(rows, columns), options)
+    def run(
+        self, rows: Sequence[Any], columns: Sequence[str] = COLUMNS, *, export: Any = None, **options: Any
+    ) -> dict[str, Any]:
+        return self._call(sync_contacts, Rows(rows, columns), options, export=export)
 
-    def plan(self, rows: Sequence[Any], columns: Sequence[str] = COLUMNS, **options: Any) -> dict[str, Any]:
-        return self._call(plan_contacts, Rows(rows, columns), options)
+    def plan(
+        self, rows: Sequence[Any], columns: Sequence[str] = COLUMNS, *, export: Any = None, **options: Any
+    ) -> dict[str, Any]:
+        return self._call(plan_contacts, Rows(rows, columns), options, export=export)
 
     def apply(self, plan: str, **options: Any) -> dict[str, Any]:
         return self._call(apply_plan, plan, options)
+
+    def plan_undo(self, run: str, *, export: Any = None, **options: Any) -> dict[str, Any]:
+        return self._call(plan_undo, run, options, export=export)
+
+    def undo(self, run: str, *, export: Any = None, **options: Any) -> dict[str, Any]:
+        return self._call(undo_contacts, run, options, export=export)
 
     def rejects(self, result: dict[str, Any]) -> list[dict[str, Any]]:
         return pq.read_table(self.state / result["rejects"]).to_pylist()
@@ -66,7 +83,7 @@ class Sync:
         with Client(self.emulator.token, self.emulator.url) as client:
             return client.get_contact("users", email=email)
 
-    def _call(self, step: Any, what: Any, options: dict[str, Any]) -> dict[str, Any]:
+    def _call(self, step: Any, what: Any, options: dict[str, Any], **more: Any) -> dict[str, Any]:
         self.emulator.service.stats.reset()
         with Client(self.emulator.token, self.emulator.url, retry_budget=3) as client:
-            return step(client, what, self.path, "nightly", Options(**options))
+            return step(client, what, self.path, "nightly", Options(**options), **more)

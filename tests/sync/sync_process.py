@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
 
 _context = multiprocessing.get_context("forkserver")
-_STEPS = {"open": 0, "os.rename": 1, "os.remove": 0}
+_STEPS = {"open": 0, "os.rename": 1, "os.link": 1, "os.remove": 0}
 """What Python reports before it touches a file, with the argument that names the file."""
 
 
@@ -57,6 +57,7 @@ class Job(NamedTuple):
     options: Options
     kill: Kill | None = None
     name: str = "nightly"
+    export: str | None = None
 
 
 class Run:
@@ -142,7 +143,7 @@ def _run(job: Job, told: Connection, barrier: Barrier | None) -> None:
     sys.addaudithook(watch)
     try:
         with Client(job.token, job.url, retry_budget=20, max_concurrency=8) as client:
-            result = sync_contacts(client, job.source, job.path, job.name, job.options)
+            result = sync_contacts(client, job.source, job.path, job.name, job.options, export=job.export)
     except SyncRejectsError as error:
         result = error.result
     except (LockedError, CustomerlyUnavailable) as error:

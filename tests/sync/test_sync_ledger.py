@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -9,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_customerly.storage import Location
-from airflow_provider_customerly.sync.fingerprint import Fingerprints
-from airflow_provider_customerly.sync.journal import Journal, read_into, remove
+from airflow_provider_customerly.sync.fingerprint import Fingerprints, comparable
+from airflow_provider_customerly.sync.journal import Journal
 from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, keys_of, packed
-from airflow_provider_customerly.sync.ledger_file import read_ledger, write_ledger
+from airflow_provider_customerly.sync.ledger_file import begin, read_ledger, write_ledger
+from airflow_provider_customerly.sync.recovery import Recovery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,11 +95,11 @@ def test_a_ledger_is_read_as_it_was_written(tmp_path: Path, count: int) -> None:
         for n in range(count)
     )
     ledger = Ledger(FIELDS, np.frombuffer(content, entry_type(len(FIELDS))))
-    assert write_ledger(Location.of(tmp_path), ledger, "") == 1
-    found = read_ledger(Location.of(tmp_path))
+    assert write_ledger(begin(Location.of(tmp_path)), ledger, "id") == 1
+    found = read_ledger(begin(Location.of(tmp_path)), "id")
     assert (found.fields, found.sequence, found.entries.tobytes()) == (FIELDS, 1, ledger.entries.tobytes())
 
-    write_ledger(Location.of(tmp_path), found, "")
+    write_ledger(begin(Location.of(tmp_path)), found, "id")
     [file] = tmp_path.rglob("*.parquet")
     assert pq.read_table(file).num_rows == count
 
@@ -105,16 +108,53 @@ def test_journals_of_dead_runs_are_taken_in_once_or_twice_alike(tmp_path: Path) 
     location = Location.of(tmp_path)
     ada, bob = PRINTS.key("ada"), PRINTS.key("bob")
     first, second = PRINTS.of(("ada", "Ada", 1)), PRINTS.of(("ada", "Ada", 2))
-    earlier = Journal(location, "20260101T000000Z-00000000", Ledger(FIELDS))
+    run = "20260101T000000000000Z-00000000"
+    earlier = Journal(location, run, "id", Ledger(FIELDS), 100)
     earlier.write([(ada, first, Status.DELIVERED, 1), (bob, first, Status.REFUSED, 1)])
     earlier.write([(ada, second, Status.DELIVERED, 2)])
-    (tmp_path / "journal" / ".tmp-1-20260101T000000Z-00000000-00000003.json").write_bytes(b"{")
+    (tmp_path / "journal" / f".tmp-1-{run}-00000003.json").write_bytes(b"{")
 
-    ledger, names = read_into(Ledger(()), location)
-    again, _ = read_into(ledger, location)
-    expected = {ada: (second.row, Status.DELIVERED, 2), bob: (first.row, Status.REFUSED, 1)}
-    assert as_dict(ledger) == as_dict(again) == expected
-    assert len(names) == 2
+    for _ in range(2):
+        recovery = Recovery(location, "id", Ledger(()))
+        assert as_dict(recovery.ledger) == {
+            ada: (second.row, Status.DELIVERED, 2),
+            bob: (first.row, Status.REFUSED, 1),
+        }
+        recovery.finish_before_commit()
+        assert recovery.ledger.taken == {run: 2}
+    assert len(recovery.done) == 2
 
-    remove(location)
-    assert location.list("journal") == {}
+
+VALUES = st.none() | st.text(max_size=3) | st.integers(0, 3) | st.lists(st.text(max_size=2))
+
+
+@given(columns=st.lists(st.lists(VALUES, min_size=9), min_size=3, max_size=3))
+def test_digests_by_column_are_those_of_each_row(columns: list[list[Any]]) -> None:
+    """They are in ledgers that were written long ago, so how they are made is spelled out here."""
+    fields = ("email", "attributes.b", "attributes.a")
+    prints = Fingerprints(b"salt", fields)
+    rows = list(zip(*columns, strict=False))
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    encoded = [list(map(msgspec.json.encode, comparable(column))) for column in columns]
+    assert prints.rows(columns) == [prints.of(row).row for row in rows]
+    assert prints.fields(encoded) == [prints.of(row).fields for row in rows]
+    for row, digest, found in zip(rows, prints.rows(columns), prints.fields(encoded), strict=True):
+        same = [sorted(value) if isinstance(value, list) else value for value in row]
+        text = msgspec.json.encode(sorted(fields)) + msgspec.json.encode([same[2], same[1], same[0]])
+        assert digest == hashlib.blake2b(text, key=b"salt", digest_size=16, person=b"row").digest()
+        pieces = [
+            hashlib.blake2b(
+                field.encode() + b"\0" + msgspec.json.encode(value),
+                key=b"salt",
+                digest_size=4,
+                person=b"field",
+            ).digest()
+            for field, value in zip(fields, same, strict=True)
+        ]
+        assert found == b"".join(pieces)
+
+
+def test_keys_and_users_by_column_are_those_of_each_row() -> None:
+    texts = ["ada@x.test", "", "  ", "é", " b "]
+    assert PRINTS.keys(texts) == [PRINTS.key(text) for text in texts]
+    assert PRINTS.users([*texts, None]) == [PRINTS.user(text) for text in [*texts, None]]

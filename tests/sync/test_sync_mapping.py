@@ -14,12 +14,17 @@ from hypothesis import strategies as st
 
 from airflow_provider_customerly.emulator.rules import contact_problem
 from airflow_provider_customerly.sync.mapping import FieldMapping
-from airflow_provider_customerly.sync.rows import MappedRow
 from airflow_provider_customerly.sync.rules import Rules
+from airflow_provider_customerly.values.rows import MappedRow
 
 ADA = "ada@northwind.test"
 COLUMNS = ["plan", "email", "name", "user_id", "tags", "signup_at", "NOTE"]
 FIELDS = ("email", "user_id", "name", "tags", "attributes.plan", "attributes.signup_at", "attributes.NOTE")
+
+
+def contact(mapping: FieldMapping, row: MappedRow) -> Any:
+    [sent] = mapping.contacts([[msgspec.json.encode(value)] for value in row.values])
+    return msgspec.json.decode(sent)
 
 
 def test_columns_go_where_their_names_say() -> None:
@@ -130,7 +135,7 @@ READ_ONLY = [
 
 @pytest.mark.parametrize("name", READ_ONLY)
 def test_what_the_vendor_sets_itself_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"'{name}'.*Customerly sets itself.*field_mapping"):
+    with pytest.raises(ValueError, match=f"'{name}'.*because Customerly sets it.*field_mapping"):
         FieldMapping(["email", name])
     with pytest.raises(ValueError, match=f"'home'.*'{name}'"):
         Rules(field_mapping={"home": f"attributes.{name}"}).check()
@@ -159,9 +164,8 @@ def test_what_the_vendor_sets_itself_is_refused(name: str) -> None:
         ({}, "users", ["vip", " "], ["' '", "blank"]),
         ({}, "users", [""], ["''"]),
         ({}, "users", [None], ["None"]),
-        ({}, "users", [7], ["7"]),
         ({}, "users", [["vip"]], ["vip"]),
-        ({}, "users", ["\ud800"], ["no tag"]),
+        ({}, "users", ["\ud800"], ["not a tag"]),
     ],
 )
 def test_what_is_wrong_without_knowing_the_columns(
@@ -190,20 +194,20 @@ def test_a_row_is_what_is_sent() -> None:
     ada, ben = mapping.map(rows, 41)
     assert ada == MappedRow(41, ADA, (ADA, "917", "Ada", ["a", "b"], "pro", 1717416000, 1.5))
     assert ben == MappedRow(42, "BEN@Northwind.test", ("BEN@Northwind.test", *[None] * 6))
-    assert mapping.contact(ada) == {
+    assert contact(mapping, ada) == {
         "email": ADA,
         "user_id": "917",
         "name": "Ada",
         "tags": ["a", "b"],
         "attributes": {"plan": "pro", "signup_at": 1717416000, "NOTE": 1.5},
     }
-    assert mapping.contact(ben) == {"email": "BEN@Northwind.test"}
+    assert contact(mapping, ben) == {"email": "BEN@Northwind.test"}
 
 
 def test_false_zero_and_empty_text_are_sent() -> None:
     mapping = FieldMapping(["email", "trial", "seats", "note"])
     [row] = mapping.map([(ADA, False, 0, "")], 1)
-    assert mapping.contact(row) == {"email": ADA, "attributes": {"trial": False, "seats": 0, "note": ""}}
+    assert contact(mapping, row) == {"email": ADA, "attributes": {"trial": False, "seats": 0, "note": ""}}
 
 
 def test_no_rows_are_no_rows() -> None:
@@ -247,7 +251,7 @@ def test_constant_tags_need_no_column() -> None:
     mapping = FieldMapping(["plan", "email"], Rules(tags=["vip"]))
     assert mapping.fields == ("email", "tags", "attributes.plan")
     one, other = mapping.map([("pro", ADA), ("pro", ADA)], 1)
-    assert mapping.contact(one) == {"email": ADA, "tags": ["vip"], "attributes": {"plan": "pro"}}
+    assert contact(mapping, one) == {"email": ADA, "tags": ["vip"], "attributes": {"plan": "pro"}}
     one.values[1].append("more")
     assert other.values[1] == ["vip"]
 
@@ -260,7 +264,7 @@ def test_no_value_can_be_sent_as_empty_text() -> None:
         (ADA, None, "", None, "pro", 0),
     ]
     [row] = mapping.map(rows[:1], 1)
-    assert mapping.contact(row) == {"email": ADA, "name": "", "attributes": {"plan": "", "seats": ""}}
+    assert contact(mapping, row) == {"email": ADA, "name": "", "attributes": {"plan": "", "seats": ""}}
 
 
 def test_a_missing_email_stays_missing() -> None:
@@ -367,8 +371,8 @@ def test_any_row_maps_to_one_row_of_json(rows: list[tuple[Any, ...]], options: d
         assert fields == [field for field in FIELDS if field in fields]
         if not row.problems:
             assert row.email
-            assert contact_problem(mapping.contact(row)) is None
-        assert msgspec.json.decode(msgspec.json.encode(mapping.contact(row))) == mapping.contact(row)
+            assert contact_problem(contact(mapping, row)) is None
+        assert msgspec.json.decode(msgspec.json.encode(contact(mapping, row))) == contact(mapping, row)
 
 
 @settings(max_examples=200)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
-from sync_helpers import customers
+from sync_helpers import Sync, customers
 
 from airflow_provider_customerly.client import Client, CustomerlyUnavailable
 from airflow_provider_customerly.sync import (
@@ -20,7 +21,7 @@ from airflow_provider_customerly.sync import (
 from airflow_provider_customerly.sync.state import State
 
 if TYPE_CHECKING:
-    from sync_helpers import Sync
+    from pathlib import Path
 
 
 def test_a_plan_is_applied_as_it_is(sync: Sync) -> None:
@@ -103,13 +104,14 @@ def test_a_plan_that_was_applied_in_part_goes_on(
     sync: Sync, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     columns = ("email", "user_id", "plan")
-    sync.emulator.store.upsert("users", [{"email": "taken@shop.test", "user_id": "theirs"}])
+    theirs = [{"email": f"{who}@shop.test", "user_id": who} for who in ("theirs", "hers")]
+    sync.emulator.store.upsert("users", theirs)
     old = [(f"u{n}@shop.test", f"id-{n}", "free") for n in range(200)]
     sync.run(old, columns)
     rows = [*((email, key, "pro") for email, key, _ in old[:120]), *old[120:195]]
     rows += [(f"u{n}@shop.test", f"id-{n}", "free") for n in range(300, 380)]
     rows[3] = (*rows[3][:1], "theirs", "pro")  # is refused in the first try,
-    rows[-1] = (*rows[-1][:1], "theirs", "pro")  # and this one in the second
+    rows[-1] = (*rows[-1][:1], "hers", "pro")  # and this one in the second
     rows[130] = ("nobody", *rows[130][1:])
     plan = sync.plan(rows, columns)["plan"]
 
@@ -126,7 +128,7 @@ def test_a_plan_that_was_applied_in_part_goes_on(
     result = raised.value.result
     assert (result["plan"], result["new"] + result["changed"], result["sent"]) == (plan, 100, 99)
     assert (result["unchanged"], result["still_refused"], result["vanished_handled"]) == (173, 1, 6)
-    assert sync.writes() == 2
+    assert sync.writes() == 3  # two batches, and the refused row once more
     assert {one["row"]: one["reason"] for one in sync.rejects(result)} == {
         4: "refused", 131: "malformed_email", 275: "refused",
     }  # fmt: skip
@@ -167,3 +169,17 @@ def test_a_plan_of_another_sync_is_refused(sync: Sync) -> None:
         pytest.raises(ValueError, match="made for the sync 'nightly', not 'other'"),
     ):
         apply_plan(client, plan, sync.path, "other", Options())
+
+
+def test_a_plan_copied_from_the_state_of_another_project_is_refused(sync: Sync, tmp_path: Path) -> None:
+    sync.run(customers(3))
+    other = Sync(sync.emulator, tmp_path / "staging")
+    other.run(customers(3))
+    plan = other.plan([(email, "Renamed", *rest) for email, _, *rest in customers(3)])["plan"]
+    (sync.state / "plans").mkdir(exist_ok=True)
+    for suffix in (".parquet", ".json"):
+        shutil.copy((other.state / plan).with_suffix(suffix), sync.state / "plans")
+    with pytest.raises(ValueError, match=r"made with another sync\.json"):
+        sync.apply(plan)
+    assert sync.writes() == 0
+    assert sync.run(customers(3))["unchanged"] == 3

@@ -9,7 +9,7 @@ from sync_process import Job, Rows, start_together
 
 from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.emulator import Emulator
-from airflow_provider_customerly.storage import LeaseLostError, Location, Lock
+from airflow_provider_customerly.storage import Location, Lock, LockLostError
 from airflow_provider_customerly.sync import Options, sync_contacts
 
 if TYPE_CHECKING:
@@ -49,6 +49,6 @@ def test_a_run_that_was_overtaken_while_it_read_sends_nothing(tmp_path: Path) ->
 
     source = Overtaken(("email", "seats"), [("c1@shop.test", 1)])
     with Emulator(users=0, leads=0) as emulator, Client(emulator.token, emulator.url) as client:
-        with pytest.raises(LeaseLostError, match="taken for dead"):
+        with pytest.raises(LockLostError, match="considered dead"):
             sync_contacts(client, source, tmp_path, "nightly", Options(), owner="dag/run/task")
         assert emulator.stats()["requests"] == 0

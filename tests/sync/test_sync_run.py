@@ -19,7 +19,7 @@ from airflow_provider_customerly.sync import (
     SyncRejectsError,
     sync_contacts,
 )
-from airflow_provider_customerly.sync.guards import allowed
+from airflow_provider_customerly.sync.options import allowed
 from airflow_provider_customerly.sync.state import State
 
 if TYPE_CHECKING:
@@ -58,17 +58,26 @@ def test_reordered_columns_and_other_chunks_change_nothing(sync: Sync) -> None:
 
 
 def test_refused_rows_turn_the_run_red_and_wait_until_they_change(sync: Sync) -> None:
-    sync.emulator.store.upsert("users", [{"email": "taken@shop.test", "user_id": "owned"}])
+    taken = [{"email": f"taken{n}@shop.test", "user_id": f"owned-{n}"} for n in (11, 500, 998)]
+    sync.emulator.store.upsert("users", taken)
     columns = ("email", "user_id")
     rows = [(f"u{n}@shop.test", f"id-{n}") for n in range(1000)]
     for n in (11, 500, 998):
-        rows[n] = (rows[n][0], "owned")
+        rows[n] = (rows[n][0], f"owned-{n}")
 
     with pytest.raises(SyncRejectsError) as red:
         sync.run(rows, columns)
     result = red.value.result
     assert (result["sent"], result["refused"], result["rows_read"]) == (997, 3, 1000)
-    assert "3 of 1000 rows were not delivered (3 refused)" in str(red.value)
+    assert str(red.value).splitlines() == [
+        "3 of 1000 rows were not delivered, more than max_rejects=0 allows:",
+        "  refused in user_id: 3",
+        "997 rows were sent, and 0 had not changed.",
+        "Fix the rows in the warehouse. Refused rows are sent again when they change, or with "
+        "retry_rejects=True.",
+        "The rows, with reasons:",
+        f"{sync.state}/{result['rejects']}",
+    ]
     rejects = sync.rejects(result)
     assert [(one["row"], one["email"], one["reason"], one["field"]) for one in rejects] == [
         (n + 1, f"u{n}@shop.test", "refused", "user_id") for n in (11, 500, 998)
@@ -204,7 +213,8 @@ def test_vanished_contacts_that_are_gone_already_need_nothing(sync: Sync) -> Non
     sync.run(rows)
     store = sync.emulator.store
     store.delete("users", store.find("users", email=rows[0][0]))
-    assert sync.run(rows[2:], on_vanished="delete")["vanished_handled"] == 2
+    result = sync.run(rows[2:], on_vanished="delete")
+    assert (result["vanished"], result["vanished_handled"], result["not_found"]) == (2, 1, 1)
     assert store.find("users", email=rows[1][0]) is None
 
 
@@ -286,7 +296,7 @@ def test_a_customer_whose_new_email_is_refused_keeps_the_old_contact(
     [
         [(None, "id-7")],
         [("no email", "id-7")],
-        [("new7@shop.test", "id-7"), ("NEW7@shop.test", "id-8")],
+        [("new7@shop.test", "id-7"), ("NEW7@shop.test", "id-800")],
         [("c8@shop.test", "id-7")],
     ],
 )
@@ -447,4 +457,4 @@ def test_a_delivered_run_is_not_failed_by_old_files_that_stay(
 
     monkeypatch.setattr(Location, "delete", refuse_records)
     assert sync.run(customers(6), keep_days=0)["outcome"] == "success"
-    assert "Old files of the sync could not be removed: PermissionError" in caplog.text
+    assert "Could not remove old files of the sync: PermissionError" in caplog.text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sync_process import Rows
 
 from airflow_provider_customerly.client import Client, CustomerlyUnavailable
-from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.sync import Options, apply_plan, plan_contacts, sync_contacts
 from airflow_provider_customerly.sync.fingerprint import Fingerprint
 from airflow_provider_customerly.sync.journal import Journal
@@ -16,21 +17,16 @@ from airflow_provider_customerly.sync.ledger import Ledger, Status
 from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from databases import Database
     from places import S3Server
 
+    from airflow_provider_customerly.emulator import Emulator
     from airflow_provider_customerly.storage import Location
 
 COLUMNS = ("email", "seats")
 
 
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with Emulator(users=0, leads=0) as running:
-        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMERLY_DEFAULT", running.airflow_connection)
-        yield running
+pytestmark = [pytest.mark.emulator(users=0, leads=0), pytest.mark.usefixtures("connect")]
 
 
 def source(change: int = 0) -> Rows:
@@ -60,14 +56,16 @@ def test_an_outage_and_a_dead_runs_journal_on_s3(emulator: Emulator, s3_location
         call(emulator, sync_contacts, source(), s3_location)
     emulator.faults.clear()
     state = s3_location.join("nightly")
-    dead = Journal(state, "20260101T000000000000Z-00000000", Ledger(("email", "attributes.seats")))
+    salt = json.loads(state.read("sync.json"))["salt"]
+    name = hashlib.blake2b(key=bytes.fromhex(salt), digest_size=8, person=b"state").hexdigest()
+    dead = Journal(state, "20260101T000000000000Z-00000000", name, Ledger(("email", "attributes.seats")), 100)
     dead.write([(bytes(16), Fingerprint(bytes(16), bytes(8)), Status.VANISHED, 0)])
     half = state.create("rejects/20260101T000000000000Z-00000000.parquet")
     half.write(b"PAR1")
     half.close()
     result = call(emulator, sync_contacts, source(), s3_location)
     assert (result["unchanged"], result["sent"]) == (40, 80)
-    assert folders(state) == ["", "ledger/_manifests", "ledger/state=current", "runs"]
+    assert folders(state) == ["", "ledger/_manifests", "ledger/state=current", "rejects", "runs"]
 
 
 def test_a_plan_on_s3_is_applied(emulator: Emulator, s3_location: Location) -> None:

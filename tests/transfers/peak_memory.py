@@ -1,4 +1,4 @@
-"""Tell by how much reading a query raises the peak of this process's memory over reading a short one.
+"""Measure by how much reading a query raises the peak of this process's memory over reading a short one.
 
 Arguments: connection, driver of HOOKS or "-", short query, long query.
 """

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from deltalake import DeltaTable
 
 from airflow_provider_customerly.client import Client, CustomerlyProtocolError, CustomerlyUnavailable
-from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.emulator.relations import ACCOUNTS, ARTICLES, COLLECTIONS
 from airflow_provider_customerly.export import ExportGuardError, export_stream, read_stream
 from airflow_provider_customerly.transfers.customerly_stream_to_parquet import (
@@ -18,17 +18,13 @@ from airflow_provider_customerly.transfers.customerly_stream_to_parquet import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from airflow_provider_customerly.emulator import Emulator
     from airflow_provider_customerly.storage import Location
 
 
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with Emulator(users=50, leads=5) as running:
-        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMERLY_DEFAULT", running.airflow_connection)
-        yield running
+pytestmark = [pytest.mark.emulator(users=50, leads=5), pytest.mark.usefixtures("connect")]
 
 
 def export(emulator: Emulator, path: Any, stream: Any, **options: Any) -> dict[str, Any]:
@@ -71,6 +67,16 @@ def test_a_day_again_replaces_itself_and_an_empty_list_has_its_schema(
     assert sum(name.endswith(".parquet") for name in location.list()) == 1
 
 
+def test_a_list_as_a_delta_table(tmp_path: Path) -> None:
+    for day in ("2026-11-23", "2026-11-24"):
+        operator(tmp_path, stream="accounts", table_format="delta", snapshot_date=day).execute({})
+    table = DeltaTable(str(tmp_path / "accounts"))
+    rows = table.to_pyarrow_table()
+    assert table.version() == 1
+    assert {f"{day}" for day in rows["snapshot_date"].to_pylist()} == {"2026-11-24"}
+    assert rows.drop_columns("snapshot_date").equals(read_stream(tmp_path, "accounts").to_table())
+
+
 @pytest.mark.parametrize("guard", [{"min_rows": 1000}, {"max_shrink": 0.0}])
 def test_guards_and_outages_keep_the_last_export(
     emulator: Emulator, location: Location, guard: dict[str, Any]
@@ -109,5 +115,5 @@ def test_the_operator_exports_and_tells_what_is_wrong(emulator: Emulator, tmp_pa
         ({"stream": "tags", "snapshot_date": "yesterday"}, "snapshot_date must be a day"),
         ({"stream": "tags", "max_shrink": 2}, "max_shrink must be a share"),
     ):
-        with pytest.raises(AirflowFailException, match=told):
+        with pytest.raises((AirflowFailException, ValueError), match=told):
             operator(tmp_path, **arguments).execute({})

@@ -1,17 +1,20 @@
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import Asset, AssetAlias, ObjectStoragePath
-from places import S3Server
+from deltalake import DeltaTable
+from places import delta_options
 
 from airflow_provider_customerly.client import CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import ExportGuardError, contact_schema, read_contacts
+from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.transfers.customerly_to_parquet import CustomerlyToParquetOperator
 
 TOKEN = "tok-91c0de"
@@ -25,28 +28,7 @@ class TaskInstance(NamedTuple):
     map_index: int
 
 
-@pytest.fixture(scope="module")
-def shared_emulator() -> Iterator[Emulator]:
-    with Emulator(users=430, leads=60, token=TOKEN) as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(shared_emulator: Emulator) -> Emulator:
-    shared_emulator.service.stats.reset()
-    return shared_emulator
-
-
-@pytest.fixture(autouse=True)
-def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Connect:
-    """Define the connection `customerly_default`: to the emulator, unless fields are given."""
-
-    def define(**fields: Any) -> None:
-        fields = {"conn_type": "customerly", "password": TOKEN, "host": emulator.url, **fields}
-        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMERLY_DEFAULT", json.dumps(fields))
-
-    define()
-    return define
+pytestmark = [pytest.mark.emulator(users=430, leads=60, token=TOKEN), pytest.mark.usefixtures("connect")]
 
 
 def operator(folder: Path, **arguments: Any) -> CustomerlyToParquetOperator:
@@ -101,23 +83,16 @@ def test_numbers_from_templates_come_as_text(tmp_path: Path) -> None:
     assert operator(tmp_path, min_rows="430", max_shrink="0.5").execute({})["rows"] == 430
 
 
-def test_changes_are_added_night_by_night(connect: Connect, tmp_path: Path) -> None:
-    with Emulator(users=300, leads=10, token=TOKEN) as emulator:
-        connect(host=emulator.url)
-        night = {
-            "mode": "incremental",
-            "full_refresh_every": "P7D",
-            "lookback": "PT0S",
-            "keep_manifests": "2",
-        }
-        assert operator(tmp_path, **night).execute({})["mode"] == "snapshot"
-        for number, contact_id in enumerate(sorted(emulator.store.versions("users"))[:3]):
-            emulator.store.update("users", contact_id, {"name": f"Changed {number}"})
-            result = operator(tmp_path, **night).execute({})
-            assert (result["mode"], result["verdict"]) == ("incremental", "complete")
-        assert operator(tmp_path, full_refresh="True", **night).execute({})["mode"] == "snapshot"
+def test_changes_are_added_night_by_night(emulator: Emulator, tmp_path: Path) -> None:
+    night = {"mode": "incremental", "full_refresh_every": "P7D", "lookback": "PT0S", "keep_manifests": "2"}
+    assert operator(tmp_path, **night).execute({})["mode"] == "snapshot"
+    for number, contact_id in enumerate(sorted(emulator.store.versions("users"))[:3]):
+        emulator.store.update("users", contact_id, {"name": f"Changed {number}"})
+        result = operator(tmp_path, **night).execute({})
+        assert (result["mode"], result["verdict"]) == ("incremental", "complete")
+    assert operator(tmp_path, full_refresh="True", **night).execute({})["mode"] == "snapshot"
     names = read_contacts(tmp_path, "users").to_table(columns=["name"])["name"].to_pylist()
-    assert (len(names), sum(str(name).startswith("Changed") for name in names)) == (300, 3)
+    assert (len(names), sum(str(name).startswith("Changed") for name in names)) == (430, 3)
 
 
 def test_guards_from_templates_come_as_text(tmp_path: Path) -> None:
@@ -127,13 +102,13 @@ def test_guards_from_templates_come_as_text(tmp_path: Path) -> None:
         operator(tmp_path, max_null_share={"user_id": 0}).execute({})
 
 
-@pytest.mark.parametrize("form", ["s3://{connection}@{bucket}/crm", "s3://{bucket}/crm"])
+@pytest.mark.parametrize("form", ["s3://{connection}@{place}", "s3://{place}"])
 def test_s3_by_connection_id(
-    s3_server: S3Server, s3_connection: str, monkeypatch: pytest.MonkeyPatch, form: str
+    s3_location: Location, s3_connection: str, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)  # only the connection knows
-    path = form.format(connection=s3_connection, bucket=s3_server.bucket)
+    path = form.format(connection=s3_connection, place=s3_location.root)
     conn_id = None if "@" in path else s3_connection
     for mode in ("snapshot", "incremental"):
         task = CustomerlyToParquetOperator(task_id="export", path=path, path_conn_id=conn_id, mode=mode)
@@ -143,19 +118,41 @@ def test_s3_by_connection_id(
     assert dataset.count_rows() == len(set(dataset.to_table()["crmhero_user_id"].to_pylist())) == 430
 
 
-def test_the_next_try_goes_on_where_the_last_one_stopped(connect: Connect, tmp_path: Path) -> None:
+@pytest.mark.parametrize("contact_type", ["users", "leads"])
+def test_a_delta_table_on_s3_by_connection_id(
+    s3_location: Location, s3_connection: str, monkeypatch: pytest.MonkeyPatch, contact_type: str
+) -> None:
+    options = delta_options(s3_location)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)  # only the connection knows
+    path = f"s3://{s3_connection}@{s3_location.root}"
+    for day in (22, 23):
+        task = CustomerlyToParquetOperator(task_id="export", path=path, table_format="delta")
+        task.contact_type, task.snapshot_date = contact_type, f"2026-11-{day}"
+        task.execute({})
+    for version in (0, 1):
+        table = DeltaTable(f"{s3_location}/{contact_type}", version, options).to_pyarrow_table()
+        assert set(table["snapshot_date"].to_pylist()) == {date(2026, 11, 22 + version)}
+        read = read_contacts(ObjectStoragePath(path), contact_type, as_of=version + 1).to_table()
+        by_id = [("crmhero_user_id", "ascending")]
+        assert table.select(read.column_names).sort_by(by_id).equals(read.sort_by(by_id))
+
+
+@pytest.mark.emulator(users=12_000)
+def test_the_next_try_goes_on_where_the_last_one_stopped(
+    emulator: Emulator, connect: Connect, tmp_path: Path
+) -> None:
     ti = TaskInstance(dag_id="nightly", run_id="manual", task_id="export", map_index=-1)
-    with Emulator(users=12_000, leads=0, token=TOKEN) as emulator:
-        connect(host=emulator.url, extra={"retry_budget": 0})
-        emulator.faults.plan([None] * 100 + ["500"])
-        with pytest.raises(CustomerlyUnavailable):
-            operator(tmp_path).execute({"ti": ti})
-        emulator.service.stats.reset()
-        emulator.faults.clear()
-        result = operator(tmp_path).execute({"ti": ti})
-        assert result["rows"] == 12_000
-        assert emulator.stats()["requests"] < 60
-        assert set(versions(tmp_path)) == set(emulator.store.versions("users"))
+    connect(extra={"retry_budget": 0})
+    emulator.faults.plan([None] * 100 + ["500"])
+    with pytest.raises(CustomerlyUnavailable):
+        operator(tmp_path).execute({"ti": ti})
+    emulator.service.stats.reset()
+    emulator.faults.clear()
+    result = operator(tmp_path).execute({"ti": ti})
+    assert result["rows"] == 12_000
+    assert emulator.stats()["requests"] < 60
+    assert set(versions(tmp_path)) == set(emulator.store.versions("users"))
 
 
 def versions(folder: Path) -> list[int]:
@@ -213,10 +210,13 @@ def test_outage_is_left_to_airflows_retries(connect: Connect, tmp_path: Path) ->
 BAD_ARGUMENTS = [
     ({"path": ""}, "path must not be blank"),
     ({"path": " \n"}, "path must not be blank"),
-    ({"path": "nosuchscheme://bucket/crm"}, "Nothing that is installed opens nosuchscheme:// paths"),
+    ({"path": "nosuchscheme://bucket/crm"}, "No installed package handles nosuchscheme:// paths"),
     ({"path": "s3://nowhere@bucket/crm"}, "There is no connection 'nowhere'"),
     ({"path": "s3://bucket/crm", "path_conn_id": "nowhere"}, "There is no connection 'nowhere'"),
-    ({"customerly_conn_id": "nowhere"}, "no connection 'nowhere': add one of type Customerly"),
+    (
+        {"customerly_conn_id": "nowhere"},
+        "no connection 'nowhere'. Add an Airflow connection of type Customerly",
+    ),
     ({"path": "/proc/no/such/place"}, "Cannot write to /proc/no/such/place"),
     ({"contact_type": "companies"}, "contact_type must be users or leads. It is 'companies'."),
     ({"mode": "full"}, "mode must be snapshot or incremental. It is 'full'."),
@@ -225,8 +225,8 @@ BAD_ARGUMENTS = [
     ({"full_refresh_every": "weekly"}, "full_refresh_every must be a duration"),
     ({"full_refresh": "perhaps"}, "full_refresh must be true or false"),
     ({"max_vanished": 2}, "max_vanished must be a share"),
-    ({"max_null_share": {"email": 20}}, "max_null_share must give a share"),
-    ({"max_null_share": 0.2}, "max_null_share must give a share"),
+    ({"max_null_share": {"email": 20}}, "max_null_share must map columns to shares"),
+    ({"max_null_share": 0.2}, "max_null_share must map columns to shares"),
     ({"max_null_share": {"e-mail": 0.2}}, "max_null_share names columns"),
     ({"max_coercion_failures": -1}, "max_coercion_failures must be a whole number"),
     ({"keep_manifests": 0}, "keep_manifests must be a whole number"),
@@ -250,6 +250,8 @@ BAD_ARGUMENTS = [
     ({"page_size": 10}, "page_size"),
     ({"page_size": 101}, "page_size"),
     ({"max_concurrency": 0}, "max_concurrency"),
+    ({"table_format": "iceberg"}, "table_format must be parquet or delta. It is 'iceberg'."),
+    ({"table_format": "delta", "attributes": {"Plan type": "string"}}, "columns named 'Plan type'"),
     ({"compression": "rar"}, "compression must be zstd, snappy, gzip, lz4 or none. It is 'rar'."),
     ({"row_group_size": 0}, "row_group_size must be a whole number, 1 or more"),
 ]
@@ -259,7 +261,7 @@ BAD_ARGUMENTS = [
 def test_bad_argument_fails_at_once_and_before_the_first_request(
     emulator: Emulator, tmp_path: Path, arguments: dict[str, Any], told: str
 ) -> None:
-    with pytest.raises(AirflowFailException, match=told):
+    with pytest.raises((AirflowFailException, ValueError), match=told):
         operator(tmp_path, **arguments).execute({})
     assert emulator.stats()["requests"] == 0
     assert not list(tmp_path.rglob("*.parquet"))
@@ -290,7 +292,7 @@ def test_a_wrong_path_of_the_host_is_told_as_such(
     connect: Connect, emulator: Emulator, tmp_path: Path
 ) -> None:
     connect(host=f"{emulator.origin}/nothing")
-    with pytest.raises(AirflowFailException, match="Check the path of the connection's host"):
+    with pytest.raises(AirflowFailException, match="Check the path in the connection's host"):
         operator(tmp_path).execute({})
 
 

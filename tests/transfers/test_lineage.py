@@ -12,15 +12,17 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_customerly.emulator import Choices, Emulator
 from airflow_provider_customerly.export import contact_schema
+from airflow_provider_customerly.operators.reconcile import CustomerlyReconcileOperator
 from airflow_provider_customerly.transfers.customerly_to_parquet import CustomerlyToParquetOperator
 from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from databases import Database
     from places import S3Server
+
+    from airflow_provider_customerly.operators.base import CustomerlyOperator
 
 REFUSED = "c3@shop.test"
 WITHOUT_OPENLINEAGE = """
@@ -40,12 +42,10 @@ print(exported["rows"], synced["sent"])
 """
 
 
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    choices = Choices(refuse_emails=frozenset({REFUSED}))
-    with Emulator(users=200, leads=5, choices=choices) as running:
-        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMERLY_DEFAULT", running.airflow_connection)
-        yield running
+pytestmark = [
+    pytest.mark.emulator(users=200, leads=5, choices=Choices(refuse_emails=frozenset({REFUSED}))),
+    pytest.mark.usefixtures("connect"),
+]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def sync(state: Path, **arguments: Any) -> SqlToCustomerlyOperator:
     return SqlToCustomerlyOperator(**named)
 
 
-def told(operator: CustomerlyToParquetOperator | SqlToCustomerlyOperator) -> tuple[list[str], list[str]]:
+def told(operator: CustomerlyOperator) -> tuple[list[str], list[str]]:
     """Names of what was read and of what was written."""
     lineage = operator.get_openlineage_facets_on_complete(None)
     inputs, outputs = (
@@ -87,16 +87,32 @@ def test_export_to_a_bucket(emulator: Emulator, s3_server: S3Server, s3_connecti
     assert told(operator) == ([users_of(emulator)], [f"s3://{s3_server.bucket} crm/lineage/users"])
 
 
-def test_changes_that_were_folded_into_a_new_base(emulator: Emulator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_reconciliation_reads_the_warehouse_and_the_export(customers: Database, tmp_path: Path) -> None:
+    CustomerlyToParquetOperator(task_id="export", path=str(tmp_path), snapshot_date="2026-11-23").execute({})
+    operator = CustomerlyReconcileOperator(
+        task_id="reconcile",
+        export_path=str(tmp_path),
+        sql_conn_id="warehouse",
+        table="customers",
+        max_only_warehouse=1.0,
+    )
+    assert told(operator) == ([], [])  # it has not run
+    operator.execute({})
+    (table, export), outputs = told(operator)
+    assert (table.endswith(".customers"), export, outputs) == (True, f"file {tmp_path}/users", [])
+
+
+def test_an_incremental_export_shows_the_whole_table(emulator: Emulator, tmp_path: Path) -> None:
     operator = CustomerlyToParquetOperator(
-        task_id="export", path=str(tmp_path), mode="incremental", snapshot_date="2026-11-23", keep_manifests=1
+        task_id="export", path=str(tmp_path), mode="incremental", snapshot_date="2026-11-23"
     )
     operator.execute({})
     for contact_id in sorted(emulator.store.versions("users"))[:80]:
         emulator.store.update("users", contact_id, {"name": "Changed"})
     result = operator.execute({})
-    assert not (tmp_path / "users" / result["manifest"]).exists()
-    assert rows_told(operator) == result["rows"] < 200
+    assert (result["mode"], result["changes"]) == ("incremental", {"new": 0, "changed": 80})
+    assert rows_told(operator) == result["rows"]
     [output] = operator.get_openlineage_facets_on_complete(None).outputs
     assert [field.name for field in output.facets["schema"].fields] == contact_schema("users").names
 

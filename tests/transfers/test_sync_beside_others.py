@@ -8,30 +8,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_customerly.emulator import Emulator
-from airflow_provider_customerly.storage import lease
+from airflow_provider_customerly.storage import lock
 from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from databases import Database
 
+    from airflow_provider_customerly.emulator import Emulator
 
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with Emulator(users=0, leads=0) as running:
-        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMERLY_DEFAULT", running.airflow_connection)
-        yield running
+
+pytestmark = [pytest.mark.emulator(users=0, leads=0), pytest.mark.usefixtures("connect")]
 
 
 @pytest.mark.parametrize("database", ["postgres"], indirect=True)
 def test_a_query_may_take_longer_than_a_lease_lasts(
     database: Database, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "LASTS", timedelta(seconds=2))
-    monkeypatch.setattr(lease, "RENEW_EVERY", timedelta(seconds=0.1))
+    monkeypatch.setattr(lock, "LASTS", timedelta(seconds=2))
+    monkeypatch.setattr(lock, "RENEW_EVERY", timedelta(seconds=0.1))
     # To the first row, and between one chunk and the next.
     sql = "select n || '@shop.test' as email from generate_series(1, 2) n, lateral pg_sleep(2 + n * 0.5)"
     operator = SqlToCustomerlyOperator(

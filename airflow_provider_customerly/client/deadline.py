@@ -1,0 +1,61 @@
+"""One deadline for a whole response: status line, headers and body, even if they trickle in."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_deadline: ContextVar[float] = ContextVar("customerly_deadline")
+
+
+@contextmanager
+def answered_by(deadline: float) -> Iterator[None]:
+    """Set the deadline, in ``time.monotonic`` seconds, of each ``TimedResponse`` begun in this thread."""
+    earlier = _deadline.set(deadline)
+    try:
+        yield
+    finally:
+        _deadline.reset(earlier)
+
+
+class TimedResponse(http.client.HTTPResponse):
+    """A response that no receive extends past the deadline.
+
+    A socket timeout alone restarts with each byte.
+    """
+
+    def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_TimedReceiver(self.fp.detach(), sock, _deadline.get()))
+
+
+class _TimedReceiver(io.RawIOBase):
+    def __init__(self, receiver: io.RawIOBase, sock: Any, deadline: float) -> None:
+        self._receiver = receiver
+        self._sock = sock
+        self._deadline = deadline
+        self._patience: float | None = sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline of the response has passed")
+        self._sock.settimeout(left if self._patience is None else min(left, self._patience))
+        try:
+            return self._receiver.readinto(buffer)
+        finally:
+            self._sock.settimeout(self._patience)
+
+    def close(self) -> None:
+        self._receiver.close()
+        super().close()

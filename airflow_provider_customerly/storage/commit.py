@@ -1,0 +1,431 @@
+"""A dataset: data files and the manifests that commit them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from datetime import date, datetime, time, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from airflow_provider_customerly.storage.location import TEMPORARY, Location
+from airflow_provider_customerly.storage.manifest import (
+    MANIFESTS,
+    RETIRED,
+    DamagedManifestError,
+    Manifest,
+    list_numbers,
+    manifest_name,
+    partition_folder,
+    read_manifest,
+    read_manifests,
+    refuse_folders,
+)
+from airflow_provider_customerly.storage.parquet import ParquetFile
+from airflow_provider_customerly.storage.run_id import RunId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from types import TracebackType
+
+    import pyarrow as pa
+
+    from airflow_provider_customerly.storage.location import Found
+    from airflow_provider_customerly.storage.manifest import FileEntry, Numbers
+
+log = logging.getLogger(__name__)
+
+STAGING = "_staging"
+STAGED = ".staged"
+"""Suffix that hides a file from ``**/*.parquet`` until its commit."""
+STAGING_LASTS = timedelta(days=2)
+"""Staged files that dead runs left behind are removed when they are older than this."""
+DELETED = "_deleted"
+"""Suffix of the sibling folder that lists deleted contacts."""
+DELTA_LOG = "_delta_log"
+"""The folder, inside the dataset, that makes it a Delta table."""
+
+_PART = re.compile(rf"((?:[^/=]+=[^/]*/)+)part-\d+-{RunId.PATTERN}\.parquet")
+_TRIES = 10
+_NUMBERS_KEPT = 1_000
+_NUMBERS_LAST = timedelta(days=30)
+
+
+class CommitConflictError(RuntimeError):
+    """Another run committed first. Nothing was changed, and a retry starts from the new state."""
+
+
+class Dataset:
+    """A folder whose state changes atomically.
+
+    Data files ("parts") are written below ``_staging`` and moved to their partition's folder right before the
+    commit. The commit is the exclusive creation of the next manifest, ``_manifests/00000042.json``. The
+    newest manifest defines the state. A writer remembers the commit it started from. If the next number is
+    taken, the writer has lost, so the state never goes back in time and any number of runs may write
+    concurrently.
+
+    Two rules make it safe to remove files. First, a number stays taken: the manifest of a replaced or removed
+    commit is overwritten as retired before its files are deleted. Second, after a commit the writer removes
+    only parts that no manifest names and that are older than its own manifest, by the store's clock. A writer
+    that started before this commit can no longer commit, and one that started after it writes newer files.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self.deleted = Location(location.fs, f"{location.root}{DELETED}")
+        """The sibling folder that lists deleted contacts."""
+
+    def newest(self) -> Manifest | None:
+        """Return the newest commit; None if there is none."""
+        return self._look()[1]
+
+    def _look(self) -> tuple[Numbers, Manifest | None]:
+        for attempt in range(_TRIES):
+            numbers = list_numbers(self.location)
+            refuse_folders(self.location, numbers.last)
+            try:
+                living = numbers.living
+                return numbers, read_manifest(self.location, living[-1]) if living else None
+            except FileNotFoundError:  # retired since the listing, so there is a newer commit
+                if attempt == _TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def at(self, as_of: int | str | date) -> Manifest:
+        """Return an earlier commit.
+
+        :param as_of: its sequence, the name of its manifest, or a time at which it was the newest commit: UTC
+            if it has no zone, and the end of the day if it is a date. Each can also be passed as text.
+        :raises FileNotFoundError: there is no such commit.
+        """
+        living = list_numbers(self.location).living
+        asked, as_of = as_of, _meant(as_of)
+        if isinstance(as_of, datetime):
+            instant = as_of if as_of.tzinfo else as_of.replace(tzinfo=timezone.utc)
+            for manifest in reversed(self.commits()):
+                if manifest.finished_at <= instant:
+                    return manifest
+        elif as_of in living:
+            with contextlib.suppress(FileNotFoundError):  # retired since the listing
+                return read_manifest(self.location, int(as_of))
+        available = f"{living[0]} to {living[-1]}" if living else "none"
+        raise FileNotFoundError(
+            f"There is no commit as of {asked} at {self.location}. It may have been replaced or removed. "
+            f"Choose one of the available sequences: {available}."
+        )
+
+    def commits(self) -> list[Manifest]:
+        """Return all readable commits, oldest first; damaged ones are logged."""
+        found = []
+        for manifest in read_manifests(self.location, list_numbers(self.location).living):
+            if isinstance(manifest, DamagedManifestError):
+                log.warning("Skipped a commit: %s", manifest)
+            else:
+                found.append(manifest)
+        return found
+
+    def begin(self, run: RunId | None = None) -> Write:
+        """Start a write.
+
+        :raises OldFormatError: version 0.1 wrote the folder.
+        :raises DamagedManifestError: the newest manifest is damaged.
+        """
+        return Write(self, run or RunId.new())
+
+    def retire(self, manifest: Manifest) -> None:
+        """Remove a commit and its files; its number stays taken."""
+        # The manifest first, so that a crash leaves files without a manifest, never the reverse.
+        self.location.write_atomic(manifest.name, RETIRED)
+        for location, entries in ((self.location, manifest.files), (self.deleted, manifest.deleted)):
+            for entry in entries:
+                location.delete(entry.path)
+            if entries:
+                location.remove_folder(manifest.folder)
+
+    def remove_old(
+        self,
+        keep_manifests: int | None,
+        keep_days: float | None,
+        now: datetime,
+        spared: Collection[int] = (),
+    ) -> int:
+        """Remove old commits, but never the newest.
+
+        A commit stays if either of the two limits keeps it.
+
+        :param keep_manifests: number of newest commits to keep.
+        :param keep_days: number of days to keep. The commit that was the newest when that period began stays,
+            too, so that the state at any time in the period can be read.
+        :param spared: sequences to keep in any case.
+        :return: number of commits removed.
+        """
+        if keep_manifests is None and keep_days is None:
+            return 0
+        commits = self.commits()
+        kept = {*spared, *(one.sequence for one in commits[-max(1, keep_manifests or 0) :])}
+        if keep_days is not None:
+            since = now - timedelta(days=keep_days)
+            kept |= {one.sequence for one in commits if one.finished_at >= since}
+            kept |= {one.sequence for one in [one for one in commits if one.finished_at < since][-1:]}
+        old = [one for one in commits if one.sequence not in kept]
+        for manifest in old:
+            self.retire(manifest)
+        if old:
+            log.info("Removed %d old commits at %s", len(old), self.location)
+        return len(old)
+
+
+class Write:
+    """A write in progress. Leaving the context manager aborts it unless it was committed. See ``Dataset``."""
+
+    def __init__(self, dataset: Dataset, run: RunId) -> None:
+        self.run = run
+        self.location = dataset.location
+        self._dataset = dataset
+        numbers, self.before = dataset._look()
+        """The commit that this write started from; None if there was none."""
+        self.publish: Callable[[], None] | None = None
+        """Called after the commit, before the commits it replaces are removed; its error is raised after."""
+        self._number = numbers.last + 1
+        self._parts = 0
+        self._staged: dict[str, Location] = {}
+        self._moved: list[tuple[Location, str]] = []
+        self._is_open = True
+
+    def __enter__(self) -> Write:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        is_overtaken = isinstance(error, FileNotFoundError) and self._is_open and self._is_overtaken()
+        self.abort()
+        if is_overtaken:  # the files it started from were removed by a newer commit
+            raise self._conflict() from None
+
+    def create_part(
+        self,
+        partition: dict[str, str],
+        schema: pa.Schema,
+        *,
+        deleted: bool = False,
+        compression: str = "zstd",
+        dictionary: Sequence[str] | bool = True,
+    ) -> ParquetFile:
+        """Open a new part, which is staged until the commit.
+
+        :param deleted: True if the part lists deleted contacts.
+        """
+        path = self._next_path(partition, deleted=deleted)
+        return ParquetFile(
+            self.location,
+            self.staged(path),
+            schema,
+            path=path,
+            compression=compression,
+            dictionary=dictionary,
+        )
+
+    def copy_part(self, entry: FileEntry, partition: dict[str, str]) -> FileEntry:
+        """Copy a committed part byte by byte, to commit it again."""
+        path = self._next_path(partition, deleted=False)
+        self.location.copy(entry.path, self.staged(path))
+        return msgspec.structs.replace(entry, path=path)
+
+    def staged(self, path: str) -> str:
+        """Return the name of a part before its commit."""
+        return f"{STAGING}/{self.run}/{path.rpartition('/')[2]}{STAGED}"
+
+    def remove_part(self, path: str) -> None:
+        """Delete a part of this write."""
+        self.location.delete(self.staged(path))
+        del self._staged[path]
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Make the parts that ``manifest`` names the newest state, then remove the commits it replaces.
+
+        Those are the earlier commits of the same partition. A failure after the manifest is written does not
+        fail the commit, except in ``publish``. It is logged, and the next commit tries again.
+
+        :param manifest: its ``sequence`` and ``run`` are set here.
+        :raises CommitConflictError: another run committed since this write started.
+        """
+        manifest = msgspec.structs.replace(manifest, sequence=self._number, run=str(self.run))
+        if list_numbers(self.location).last >= self._number:
+            raise self._conflict()
+        self._move(manifest)
+        # From here on the manifest may exist even if creating it fails, so nothing that it names is deleted.
+        self._is_open = False
+        self._create(manifest)
+        try:
+            if self.publish is not None:
+                self.publish()
+        finally:
+            self._clean_up(manifest)
+        return manifest
+
+    def abort(self) -> None:
+        """Remove what was written, as far as the store responds; do nothing after a commit."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            self._remove_own()
+        except Exception as error:
+            # Another error is propagating, and a later commit cleans up anyway.
+            log.warning(
+                "Could not remove the files of run %s (%s). A later run removes them.\n%s",
+                self.run,
+                type(error).__name__,
+                self.location,
+            )
+
+    def _next_path(self, partition: dict[str, str], *, deleted: bool) -> str:
+        path = f"{partition_folder(partition)}/part-{self._parts:05d}-{self.run}.parquet"
+        self._parts += 1
+        self._staged[path] = self._dataset.deleted if deleted else self.location
+        return path
+
+    def _move(self, manifest: Manifest) -> None:
+        sizes = self.location.list(f"{STAGING}/{self.run}")
+        for entry in (*manifest.files, *manifest.deleted):
+            if sizes.get(self.staged(entry.path)) != entry.bytes:
+                raise FileNotFoundError(
+                    f"{self.staged(entry.path)} at {self.location} is missing or truncated: this run wrote "
+                    f"{entry.bytes} bytes. Nothing was committed. Check what else deletes files there, then "
+                    "run again."
+                )
+        for entry in (*manifest.files, *manifest.deleted):
+            target = self._staged[entry.path]
+            self._moved.append((target, entry.path))
+            self.location.move(self.staged(entry.path), target, entry.path)
+        self.location.remove_folder(f"{STAGING}/{self.run}")
+
+    def _create(self, manifest: Manifest) -> None:
+        content = manifest.encode()
+        try:
+            self.location.create_exclusive(manifest.name, content)
+        except Exception as error:
+            # The store may have created the file without confirming it, or its library may have retried.
+            there = self._read_back(manifest.name)
+            if there == content:
+                return
+            if there is None:
+                raise
+            self._remove_own()
+            raise self._conflict() from (None if isinstance(error, FileExistsError) else error)
+
+    def _read_back(self, name: str) -> bytes | None:
+        try:
+            return self.location.read(name)
+        except Exception:  # missing, or the store does not respond: the manifest may still appear
+            return None
+
+    def _is_overtaken(self) -> bool:
+        with contextlib.suppress(Exception):  # another error is propagating
+            return list_numbers(self.location).last >= self._number
+        return False
+
+    def _conflict(self) -> CommitConflictError:
+        return CommitConflictError(
+            f"Another run committed {manifest_name(self._number)} at {self.location} after run {self.run} "
+            "had started. This run changed nothing. Run it again to start from the new state."
+        )
+
+    def _remove_own(self) -> None:
+        for location, path in self._moved:
+            location.delete(path)
+        for path in self._staged:
+            self.location.delete(self.staged(path))
+        self.location.remove_folder(f"{STAGING}/{self.run}")
+
+    def _clean_up(self, manifest: Manifest) -> None:
+        try:
+            self._remove_replaced(manifest)
+        except Exception as error:
+            log.warning(
+                "Committed %s, but could not remove what it replaces (%s: %s). The next run does it.\n%s",
+                manifest.name,
+                type(error).__name__,
+                error,
+                self.location,
+            )
+
+    def _remove_replaced(self, manifest: Manifest) -> None:
+        files, deleted = self.location.scan(), self._dataset.deleted.scan()
+        own = files.get(manifest.name)
+        if own is None or own.size == len(RETIRED):
+            return  # a newer commit has already replaced this one, and cleans up
+        # Read after the listing, so that it names the listed files that another run has committed by now.
+        living = read_manifests(self.location, list_numbers(self.location).living)
+        commits = [one for one in living if isinstance(one, Manifest)]
+        for other in commits:
+            if other.partition == manifest.partition and other.sequence < manifest.sequence:
+                self._dataset.retire(other)
+        committed_at = own.modified
+        if committed_at is None:
+            return  # without modification times, old and new files cannot be told apart
+        if len(commits) == len(living):  # a damaged manifest may name any of the files
+            _remove_strays(self.location, files, [e for one in commits for e in one.files], committed_at)
+            named = [entry for one in commits for entry in one.deleted]
+            _remove_strays(self._dataset.deleted, deleted, named, committed_at)
+        for name, found in files.items():
+            age = committed_at - (found.modified or committed_at)
+            is_temporary = name.startswith(f"{STAGING}/") or TEMPORARY in name
+            if is_temporary and age > STAGING_LASTS.total_seconds():
+                self.location.delete(name)
+                self.location.remove_folder(name.rpartition("/")[0])
+        self._forget_old_numbers(files, committed_at)
+
+    def _forget_old_numbers(self, files: Mapping[str, Found], committed_at: float) -> None:
+        """Delete retired manifests whose numbers no running writer can still try to take."""
+        for number in list_numbers(self.location).retired:
+            found = files.get(manifest_name(number))
+            if (
+                found is not None
+                and found.modified is not None
+                and number < self._number - _NUMBERS_KEPT
+                and committed_at - found.modified > _NUMBERS_LAST.total_seconds()
+            ):
+                self.location.delete(manifest_name(number))
+
+
+def _remove_strays(
+    location: Location, files: Mapping[str, Found], named: Sequence[FileEntry], committed_at: float
+) -> None:
+    """Remove parts that no manifest names and that are older than the newest manifest."""
+    known = {entry.path for entry in named}
+    # A partition folder with its own state belongs to another export or sync.
+    foreign = tuple(
+        name.partition(marker)[0]
+        for name in files
+        for marker in (f"/{MANIFESTS}/", "/sync.json")
+        if marker in name
+    )
+    for name, found in files.items():
+        part = _PART.fullmatch(name)
+        if (
+            part
+            and name not in known
+            and not name.startswith(foreign)
+            and found.modified is not None
+            and found.modified < committed_at
+        ):
+            location.delete(name)
+            location.remove_folder(part[1])
+
+
+def _meant(as_of: int | str | date) -> int | str | datetime:
+    """Read text as a number or an instant, and a date as the end of that day."""
+    if isinstance(as_of, str):
+        name = as_of.removeprefix(f"{MANIFESTS}/").removesuffix(".json")
+        if name.isdecimal():
+            return int(name)
+        for kind in (date, datetime):
+            with contextlib.suppress(ValueError):
+                return _meant(kind.fromisoformat(as_of.replace("Z", "+00:00")))  # Python 3.10 rejects Z
+    elif isinstance(as_of, date) and not isinstance(as_of, datetime):
+        return datetime.combine(as_of, time.max, timezone.utc)
+    return as_of

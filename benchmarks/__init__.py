@@ -1,0 +1,1 @@
+"""Benchmarks: this package, its peers, and the floors below both, side by side in one run."""

@@ -1,0 +1,195 @@
+"""Answers that arrive together are journaled together, and nothing is believed before its page is there."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from sync_helpers import Rows, Sync, customers
+
+from airflow_provider_customerly.client import Client
+from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.sync import Options, sync_contacts
+from airflow_provider_customerly.sync.fingerprint import Fingerprint
+from airflow_provider_customerly.sync.journal import Journal, Page, list_pages
+from airflow_provider_customerly.sync.ledger import Ledger, Status
+from airflow_provider_customerly.sync.state import most_asked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airflow_provider_customerly.emulator import Emulator
+
+pytestmark = pytest.mark.emulator(users=0, leads=0)
+
+RUN = "20260101T000000000000Z-00000000"
+DEADLINE = 30
+
+
+class StoreError(Exception):
+    """What a store's library raises need not be an OSError."""
+
+
+class Watched(Location):
+    """A place that looks at each page of a journal before it is written."""
+
+    watch: Callable[[Page], None]
+
+    def write_atomic(self, name: str, content: bytes) -> None:
+        if "journal/" in name:
+            self.watch(msgspec.json.decode(content, type=Page))
+        super().write_atomic(name, content)
+
+
+def watched(path: Path, watch: Callable[[Page], None]) -> Location:
+    place = Location.of(path)
+    watching = type("Watching", (Watched,), {"watch": staticmethod(watch)})
+    return watching(place.fs, place.root)  # type: ignore[no-any-return]
+
+
+def answer(number: int) -> Any:
+    return number.to_bytes(16, "little"), Fingerprint(bytes(16), b""), Status.DELIVERED, 0
+
+
+def test_answers_that_arrive_while_a_page_is_written_share_the_next_one(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    pages: list[int] = []
+    done: list[int] = []
+
+    def watch(page: Page) -> None:
+        pages.append(len(page.lines))
+        begun.set()
+        assert go_on.wait(DEADLINE)
+
+    journal = Journal(watched(tmp_path, watch), RUN, "id", Ledger(()), 100)
+    journal.note([answer(0)], lambda: done.append(0))
+    assert begun.wait(DEADLINE)
+    for number in range(1, 40):
+        journal.note([answer(number)], lambda number=number: done.append(number))  # type: ignore[misc]
+    assert (pages, done) == ([1], [])
+    go_on.set()
+    journal.flush()
+    assert (pages, done) == ([1, 39], list(range(40)))
+    assert [page.number for page in list_pages(Location.of(tmp_path))] == [1, 2]
+
+
+def test_no_more_answers_wait_than_a_crash_may_lose(tmp_path: Path) -> None:
+    noted = 0
+    most = 0
+    written = 0
+
+    def watch(page: Page) -> None:
+        nonlocal most, written
+        most = max(most, noted - written)
+        written += len(page.lines)
+
+    journal = Journal(watched(tmp_path, watch), RUN, "id", Ledger(()), 10)
+    for number in range(300):
+        journal.note([answer(number)], lambda: None)
+        noted += 1
+    journal.close()
+    assert written == 300
+    assert most <= 10
+
+
+def test_after_a_page_that_failed_nothing_more_is_taken(tmp_path: Path) -> None:
+    def watch(page: Page) -> None:
+        raise StoreError
+
+    done: list[int] = []
+    journal = Journal(watched(tmp_path, watch), RUN, "id", Ledger(()), 10)
+    journal.note([answer(0)], lambda: done.append(0))
+    with pytest.raises(StoreError):
+        journal.flush()
+    with pytest.raises(StoreError):
+        journal.note([answer(1)], lambda: done.append(1))
+    journal.close()
+    assert not done
+    assert not list_pages(Location.of(tmp_path))
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_rows_are_sent_while_a_page_is_written(emulator: Emulator, tmp_path: Path, concurrency: int) -> None:
+    """One page is held up until more has been asked than could be without; then all of it is one page."""
+    options = Options(batch_size=10, max_concurrency=concurrency)
+    asked_more = threading.Event()
+    pages: list[int] = []
+    reach: list[int] = []
+
+    def watch(page: Page) -> None:
+        if not pages:
+            assert asked_more.wait(DEADLINE)
+        reach.append(len(emulator.store.truth("users")) - sum(pages))
+        pages.append(len(page.lines))
+
+    def look() -> None:
+        while len(emulator.store.truth("users")) < 10 * (concurrency + 1):
+            assert not stopped.wait(0.001)
+        asked_more.set()
+
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1) as pool, Client(emulator.token, emulator.url, max_concurrency=8) as client:
+        looking = pool.submit(look)
+        try:
+            sent = sync_contacts(client, Rows(customers(400)), watched(tmp_path, watch), "nightly", options)
+        finally:
+            stopped.set()
+        looking.result()
+    assert sent["sent"] == sum(pages) == 400
+    assert sent["requests"] == 40
+    assert len(pages) < 40
+    assert max(pages[1:3]) > 10
+    assert max(reach) <= 2 * most_asked(options)
+
+
+def test_rows_whose_page_failed_are_sent_again_whatever_they_are_by_then(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    sync = Sync(emulator, tmp_path)
+    before, after = customers(30), [(*row[:3], 99) for row in customers(30)]
+    sync.run(before, batch_size=10)
+    pages: list[int] = []
+
+    def watch(page: Page) -> None:
+        pages.append(len(page.lines))
+        if len(pages) == 2:
+            raise StoreError
+
+    with pytest.raises(StoreError), Client(emulator.token, emulator.url) as client:
+        sync_contacts(client, Rows(after), watched(tmp_path, watch), "nightly", Options(batch_size=10))
+    sync.run(before, batch_size=10)
+    held = {
+        record["email"]: record["attributes"]["seats"] for record in emulator.store.truth("users").values()
+    }
+    assert held == {row[0]: row[3] for row in before}
+
+
+def test_the_pages_of_a_run_are_removed_in_bulk_on_s3(
+    emulator: Emulator, s3_location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted: list[int] = []
+    remove = type(s3_location.fs)._bulk_delete
+
+    async def count(fs: Any, paths: list[str], **more: Any) -> Any:
+        deleted.append(len(paths))
+        return await remove(fs, paths, **more)
+
+    monkeypatch.setattr(type(s3_location.fs), "_bulk_delete", count)
+    names = [f"journal/{RUN}-{number:08d}.json" for number in range(1, 41)]
+    for name in names:
+        s3_location.write_atomic(name, b"{}")
+    assert not s3_location.delete_many([*names, "journal/gone"])
+    assert deleted == [41]
+    assert not s3_location.list("journal")
+
+
+def test_what_cannot_be_deleted_is_named(tmp_path: Path) -> None:
+    place = Location.of(tmp_path)
+    place.write_atomic("a", b"")
+    (tmp_path / "folder").mkdir()
+    assert list(place.delete_many(["a", "folder", "gone"])) == ["folder"]
+    assert not (tmp_path / "a").exists()
