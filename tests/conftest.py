@@ -42,3 +42,11 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_customerly.client import call
 
     monkeypatch.setattr(call, "_backoff", tenacity.wait_none())
+
+
+@pytest.fixture
+def empty_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the looks at an empty list follow each other at once."""
+    from airflow_provider_customerly.reading import list_end
+
+    monkeypatch.setattr(list_end, "_PAUSE", 0)

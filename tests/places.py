@@ -3,6 +3,7 @@
 Use the fixture `location` for a test that must hold on both: a `Location` of its own in each, which every
 function of the package takes as a path. `str(location)` works as a path too, in this process and in those it
 starts. `s3_location` is the one on S3 alone; `s3_connection` names an Airflow connection to the same server.
+`pytest.mark.slow_on_s3` leaves S3 to the long lane.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ class S3Server(NamedTuple):
             "extra": {"endpoint_url": self.endpoint, "region_name": KEYS["AWS_DEFAULT_REGION"]},
         }
         return json.dumps(fields)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        if item.get_closest_marker("slow_on_s3") and parameters and parameters.params.get("location") == "s3":
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import random
@@ -19,12 +20,12 @@ from airflow_provider_customerly.emulator.service import Churn, Service
 from airflow_provider_customerly.emulator.store import Store
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
 DEFAULT_TOKEN = "emulator-token"  # noqa: S105
 _START_SECONDS = 30
+_SECONDS_TO_ANSWER = 1.0  # for requests that are under way when the server is stopped
 _CHURN_EVERY_SECONDS = 0.02
 
 
@@ -152,7 +153,6 @@ class Emulator:
                 server_header=False,
                 date_header=False,
                 timeout_keep_alive=60,
-                timeout_graceful_shutdown=1,
             )
         )
         self._stopping.clear()
@@ -173,7 +173,7 @@ class Emulator:
         if not self._threads:
             return
         self._stopping.set()
-        self._server.should_exit = True
+        self._server.stop()
         for thread in self._threads:
             thread.join()
         self._threads = []
@@ -198,13 +198,36 @@ class Emulator:
 
 
 class _Server(uvicorn.Server):
+    """A server that ends as soon as it is asked to: uvicorn looks every 0.1 s and waits as long once more."""
+
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = threading.Event()
+        self._asked = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask another thread's server to end."""
+        self._loop.call_soon_threadsafe(self._asked.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._asked.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for opened in [*self.servers, *(sockets or [])]:
+            opened.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        end = self._loop.time() + _SECONDS_TO_ANSWER
+        while (self.server_state.connections or self.server_state.tasks) and self._loop.time() < end:
+            await asyncio.sleep(0.001)
+        for task in self.server_state.tasks:
+            task.cancel()
 
 
 def _protocol(http: str) -> type[asyncio.Protocol]:

@@ -152,6 +152,7 @@ def test_what_cannot_be_compared_with_is_refused(emulator: Emulator, client: Cli
         assert contacts.export.age < timedelta(days=1)
 
 
+@pytest.mark.usefixtures("empty_at_once")
 def test_an_export_of_nobody_finds_nobody(client: Client, tmp_path: Path) -> None:
     export(client, tmp_path)
     assert read_contacts(tmp_path, "users").count_rows() == 0

@@ -12,6 +12,7 @@ from airflow_provider_customerly.emulator import Emulator
 TEST_DAGS = {"AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags")}
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.emulator(users=430, leads=60, token="tok-4f1c77d2e9"),
     pytest.mark.parametrize("database", ["sqlite"], indirect=True),
 ]

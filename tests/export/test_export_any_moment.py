@@ -212,6 +212,7 @@ def test_a_run_that_is_stopped_at_any_write_of_a_disk(
     assert stop_at_each_write(Location.of(tmp_path), mode, how, after=after) >= 6
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_at_any_write(tmp_path: Path) -> None:
     assert stop_at_each_write(Location.of(tmp_path), "incremental", "kill", after=True) >= 6
 

@@ -9,6 +9,8 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import export_snapshot, read_contacts
@@ -19,8 +21,6 @@ from airflow_provider_customerly.storage.manifest import RETIRED
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-KILLS = 12
 
 
 def export(token: str, url: str, path: Path) -> dict[str, Any]:
@@ -41,7 +41,8 @@ def versions(path: Path) -> dict[int, str]:
     return {row["crmhero_user_id"]: f"{row['last_update']:%Y-%m-%d %H:%M:%S}" for row in table.to_pylist()}
 
 
-def test_killed_at_any_moment_a_reader_sees_the_last_state_or_the_new_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_a_reader_sees_the_last_state_or_the_new_one(tmp_path: Path, kills: int) -> None:
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([__name__])
     draw = random.Random(7)
@@ -49,7 +50,7 @@ def test_killed_at_any_moment_a_reader_sees_the_last_state_or_the_new_one(tmp_pa
         seconds = export(emulator.token, emulator.url, tmp_path)["seconds"]
         committed = versions(tmp_path)
         killed = 0
-        while killed < KILLS:
+        while killed < kills:
             emulator.store.churn(5)
             moment = draw.uniform(0, 1.2 * seconds)
             arguments = (emulator.token, emulator.url, tmp_path, moment)

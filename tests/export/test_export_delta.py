@@ -146,6 +146,7 @@ def test_the_log_holds_nothing_personal(client: Client, tmp_path: Path) -> None:
 
 
 @pytest.mark.emulator(users=0)
+@pytest.mark.usefixtures("empty_at_once")
 def test_a_table_without_rows_is_a_version(client: Client, tmp_path: Path) -> None:
     for day in (20, 21):
         export(client, tmp_path, day)

@@ -168,6 +168,7 @@ def test_odd_contacts_keep_every_value(tmp_path: Path) -> None:
     assert names == [('Ada "the\n first" 🚀',)]
 
 
+@pytest.mark.usefixtures("empty_at_once")
 def test_an_empty_list_has_the_same_schema(tmp_path: Path) -> None:
     with Emulator(users=0, leads=0) as emulator:
         assert export(emulator, tmp_path)["rows"] == 0

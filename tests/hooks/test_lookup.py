@@ -115,7 +115,9 @@ def test_a_store_whose_provider_is_not_installed(scheme: str, told: str) -> None
         find_location(f"{scheme}://bucket/crm", None)
 
 
-@pytest.mark.parametrize("lacking", ["airflow.providers.amazon.aws.fs.s3", "s3fs"])
+@pytest.mark.parametrize(
+    "lacking", [pytest.param("airflow.providers.amazon.aws.fs.s3", marks=pytest.mark.slow), "s3fs"]
+)
 def test_s3_without_what_opens_it_names_what_to_install(lacking: str) -> None:
     done = subprocess.run([sys.executable, "-c", LOCATE, lacking], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == (

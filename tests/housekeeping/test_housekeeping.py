@@ -18,6 +18,8 @@ from airflow_provider_customerly.sync.state import State
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow_on_s3
+
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 BASE_URL = "https://api.example.test/v1"
 SCHEMA = pa.schema([("text", pa.string())])

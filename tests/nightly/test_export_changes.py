@@ -9,6 +9,8 @@ from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import changes, read_contacts
 from airflow_provider_customerly.storage import Location
 
+pytestmark = pytest.mark.slow_on_s3
+
 
 def compare_plainly(path: Any, since: int, until: int) -> set[tuple[Any, ...]]:
     """The witness: both states in pandas, cell by cell."""
@@ -28,7 +30,7 @@ def compare_plainly(path: Any, since: int, until: int) -> set[tuple[Any, ...]]:
     return found
 
 
-@pytest.mark.parametrize("bucket_rows", [100_000, 40])
+@pytest.mark.parametrize("bucket_rows", [40, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_agrees_with_a_plain_comparison(
     location: Location, monkeypatch: pytest.MonkeyPatch, bucket_rows: int
 ) -> None:

@@ -8,6 +8,8 @@ from nights import export, increment, newest, versions
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.storage import DamagedManifestError, Location
 
+pytestmark = pytest.mark.slow_on_s3
+
 
 def lose_manifest(location: Location) -> None:
     location.join("users").delete(newest(location).name)

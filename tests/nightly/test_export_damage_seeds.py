@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SEEDS_AT_ONCE = 50
+SEEDS_AT_ONCE = 20
 
 
 @pytest.fixture(scope="module")

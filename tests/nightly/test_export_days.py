@@ -8,6 +8,8 @@ from nights import export, increment, versions
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.storage import Location, RefusedError
 
+pytestmark = pytest.mark.slow_on_s3
+
 
 @pytest.mark.parametrize("run", [export, increment])
 def test_a_day_stays_as_it_was_after_an_earlier_one_was_filled_in(location: Location, run: object) -> None:

@@ -17,6 +17,8 @@ from airflow_provider_customerly.export import (
 )
 from airflow_provider_customerly.storage import CommitConflictError, Location
 
+pytestmark = pytest.mark.slow_on_s3
+
 
 def deleted(path: Any, contact_type: str = "users") -> list[int]:
     ids = read_deletions(path, contact_type).to_table(columns=["crmhero_user_id"])[0].to_pylist()
@@ -132,6 +134,7 @@ def test_an_unproven_export_tells_no_deletions(location: Location) -> None:
     assert deleted(location) == []
 
 
+@pytest.mark.usefixtures("empty_at_once")
 def test_a_list_that_came_back_empty_by_mistake_is_not_believed(location: Location) -> None:
     with Emulator(users=300, leads=10) as emulator:
         export(emulator, location, "2026-11-22")

@@ -7,6 +7,8 @@ from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import ExportGuardError
 from airflow_provider_customerly.storage import Location
 
+pytestmark = pytest.mark.slow_on_s3
+
 
 def without_email(emulator: Emulator, count: int) -> None:
     for contact_id in sorted(emulator.store.versions("users"))[:count]:
@@ -74,6 +76,7 @@ def test_guards_look_at_the_whole_table_in_every_mode(location: Location, mode: 
             export(emulator, location, **guards)
 
 
+@pytest.mark.usefixtures("empty_at_once")
 def test_an_empty_list_breaches_no_share(location: Location) -> None:
     with Emulator(users=0, leads=0) as emulator:
         assert export(emulator, location, max_null_share={"email": 0.0}, max_vanished=0.0)["rows"] == 0

@@ -3,7 +3,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from operator import itemgetter
 from pathlib import Path
@@ -18,7 +18,7 @@ from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import ExportGuardError, UnprovenError, read_contacts
 from airflow_provider_customerly.storage import Location
 
-USERS = 100_000
+pytestmark = pytest.mark.slow_on_s3
 
 
 def fails_after(emulator: Emulator, requests: int, path: Any, **options: Any) -> None:
@@ -53,8 +53,8 @@ with Client(token, url) as client:
 
 
 @pytest.fixture(scope="module")
-def many() -> Any:
-    with Emulator(users=USERS, leads=0) as emulator:
+def many(request: pytest.FixtureRequest) -> Iterator[Emulator]:
+    with Emulator(users=request.param, leads=0) as emulator:
         yield emulator
 
 
@@ -65,12 +65,14 @@ def fresh(many: Emulator, tmp_path_factory: pytest.TempPathFactory) -> int:
 
 
 @pytest.mark.parametrize(
-    ("killed_at", "most"),
+    ("many", "killed_at", "most"),
     [
-        pytest.param(0.5, 0.6, marks=pytest.mark.slow),
-        (0.8, 0.3),
-        pytest.param(0.99, 0.1, marks=pytest.mark.slow),
+        (20_000, 0.8, 0.8),  # what is read ahead of the writing weighs more in a short list
+        pytest.param(100_000, 0.5, 0.6, marks=pytest.mark.slow),
+        pytest.param(100_000, 0.8, 0.3, marks=pytest.mark.slow),
+        pytest.param(100_000, 0.99, 0.1, marks=pytest.mark.slow),
     ],
+    indirect=["many"],
 )
 def test_a_killed_try_leaves_little_to_do(
     many: Emulator, fresh: int, location: Location, killed_at: float, most: float
@@ -98,7 +100,7 @@ def test_the_result_is_as_if_nothing_had_happened(location: Location, tmp_path: 
 
 
 @pytest.mark.parametrize("churn", [0.5, 3.0])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
 def test_nothing_is_lost_when_contacts_change_during_and_between_tries(
     tmp_path: Path, churn: float, seed: int
 ) -> None:

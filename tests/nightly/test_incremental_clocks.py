@@ -10,6 +10,8 @@ from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import read_contacts
 from airflow_provider_customerly.storage import Location
 
+pytestmark = pytest.mark.slow_on_s3
+
 MINUTE, HOUR = 60, 3600
 FAR_AHEAD = 4_070_908_800  # 2099
 

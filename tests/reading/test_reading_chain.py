@@ -88,6 +88,7 @@ def test_counts_a_group_though_the_rest_of_the_list_moves(
     assert outcome.chain.certificate.verdict == "complete"
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(
     before=st.integers(1, 300),

@@ -45,6 +45,7 @@ def test_contacts_left_out_of_pages_do_not_end_the_list() -> None:
     assert reading.certificate.verdict == "complete"
 
 
+@pytest.mark.usefixtures("empty_at_once")
 def test_a_streak_of_empty_answers_does_not_end_the_list() -> None:
     with Emulator(users=5000, leads=0) as emulator, Client(emulator.token, emulator.url) as client:
         emulator.faults.plan([None] * 20 + ["empty"] * 40)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
+import pytest
 
-from airflow_provider_customerly.client import Client
+from airflow_provider_customerly.client import Client, CustomerlyUnavailable
 from airflow_provider_customerly.sync import (
     Options,
     apply_plan,
@@ -52,6 +54,19 @@ class Sync:
         self.emulator = emulator
         self.path = path
         self.state = path / "nightly"
+        self._retry_budget = 3
+
+    @contextlib.contextmanager
+    def outage(self, after: int) -> Iterator[None]:
+        """Let Customerly be down after this many requests; what runs meanwhile asks once and gives up."""
+        self.emulator.faults.plan([*[None] * after, *["503"] * 60])
+        self._retry_budget = 0
+        try:
+            with pytest.raises(CustomerlyUnavailable):
+                yield
+        finally:
+            self._retry_budget = 3
+            self.emulator.faults.clear()
 
     def run(
         self, rows: Sequence[Any], columns: Sequence[str] = COLUMNS, *, export: Any = None, **options: Any
@@ -85,5 +100,5 @@ class Sync:
 
     def _call(self, step: Any, what: Any, options: dict[str, Any], **more: Any) -> dict[str, Any]:
         self.emulator.service.stats.reset()
-        with Client(self.emulator.token, self.emulator.url, retry_budget=3) as client:
+        with Client(self.emulator.token, self.emulator.url, retry_budget=self._retry_budget) as client:
             return step(client, what, self.path, "nightly", Options(**options), **more)

@@ -11,7 +11,6 @@ import pytest
 from damages import damage, named, remove
 from sync_helpers import Sync, customers
 
-from airflow_provider_customerly.client import CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.housekeeping import Removal, survey, verify
 from airflow_provider_customerly.storage import Location, RefusedError
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.emulator(users=0, leads=0)
 
-SEEDS_AT_ONCE = 50
+SEEDS_AT_ONCE = 20
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
@@ -53,14 +52,11 @@ def delivered(sync: Sync) -> dict[str, int]:
 
 def die(sync: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave what a run leaves that is killed: a plan, pages of a journal, and a claim."""
-    sync.emulator.faults.plan([None, None, *["503"] * 60])
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, sync.outage(after=2):
         patch.setattr(State, "commit", lambda *_: 1 / 0)
         patch.setattr(Application, "leave", lambda self: None)
         patch.setattr(Location, "delete", lambda *_: None)
-        with pytest.raises(CustomerlyUnavailable):
-            run(sync, 100)
-    sync.emulator.faults.clear()
+        run(sync, 100)
     monkeypatch.setattr(Process, "is_gone", lambda process: True)  # as its process was killed
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from sync_helpers import Sync, customers
 
-from airflow_provider_customerly.client import Client, CustomerlyUnavailable
+from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.sync import (
     Options,
     SyncGuardError,
@@ -115,13 +115,10 @@ def test_a_plan_that_was_applied_in_part_goes_on(
     rows[130] = ("nobody", *rows[130][1:])
     plan = sync.plan(rows, columns)["plan"]
 
-    sync.emulator.faults.plan([None, None, *["503"] * 60])
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, sync.outage(after=2):
         if end == "before the commit":
             patch.setattr(State, "commit", full_disk)
-        with pytest.raises(CustomerlyUnavailable):
-            sync.apply(plan)
-    sync.emulator.faults.clear()
+        sync.apply(plan)
     with pytest.raises(SyncRejectsError, match="3 of 275 rows") as raised:
         sync.apply(plan)
 
@@ -149,10 +146,8 @@ def test_what_is_left_of_a_plan_knows_whose_email_was_refused(sync: Sync) -> Non
     ]
     options: dict[str, Any] = {"on_vanished": "delete", "max_rejects": 1}
     plan = sync.plan(changed, columns)["plan"]
-    sync.emulator.faults.plan([None, *["503"] * 60])
-    with pytest.raises(CustomerlyUnavailable):
+    with sync.outage(after=1):
         sync.apply(plan, **options)
-    sync.emulator.faults.clear()
     result = sync.apply(plan, **options)
     assert (result["still_refused"], result["vanished"], result["vanished_handled"]) == (1, 1, 0)
     assert sync.emulator.store.find("users", email="c7@shop.test") is not None

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from sync_process import Job, Kill, Rows, start
 
-from airflow_provider_customerly.client import Client, CustomerlyUnavailable
+from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.export import export_snapshot
 from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.sync import Options, SyncGuardError, apply
@@ -130,10 +130,8 @@ def cut_short(sync: Sync) -> tuple[str, dict[str, dict[str, Any]]]:
     before = truth(sync)
     export(sync)
     plan: str = sync.plan(other(rows, 300), COLUMNS, export=sync.path / "export")["plan"]
-    sync.emulator.faults.plan([None, None, *["503"] * 60])
-    with pytest.raises(CustomerlyUnavailable):
+    with sync.outage(after=2):
         sync.apply(plan)
-    sync.emulator.faults.clear()
     return plan, before
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -382,3 +383,19 @@ def test_state_is_where_the_documentation_says(
     assert pq.read_table(state / result["rejects"])["email"].to_pylist() == ["broken"]
     files = {path.relative_to(state).parts[0] for path in state.rglob("*") if path.is_file()}
     assert files == {"sync.json", "ledger", "rejects", "runs"}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_instance_of_a_mapped_task_must_name_its_sync(
+    database: Database, emulator: Emulator, tmp_path: Path
+) -> None:
+    database.execute("create table eu (email varchar(200))")
+    database.insert("eu", [("one@warehouse.test",)])
+    instance = SimpleNamespace(
+        dag_id="dag", run_id="run", task_id="sync", map_index=0, xcom_push=lambda *_, **__: None
+    )
+    mapped: Any = {"ti": instance}
+    with pytest.raises(AirflowFailException, match="Set a different sync_name for each instance"):
+        operator(tmp_path, table="eu").execute(mapped)
+    assert writes(emulator) == 0
+    assert operator(tmp_path, table="eu", sync_name="eu").execute(mapped)["sent"] == 1
