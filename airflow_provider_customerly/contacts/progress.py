@@ -39,13 +39,13 @@ class Progress:
     def __init__(self, doing: str, total: int) -> None:
         self._doing = doing
         self._total = total
-        self._clock = ProgressClock()
+        self._clock = ProgressClock(log)
 
     def tell(self, done: int, failed: int) -> bool:
         """Log a line if one is due; return whether it was."""
         if not self._clock.is_due():
             return False
-        log.info(
+        self._clock.tell(
             "%d of %d %s, %d failed, %.1f/s",
             done,
             self._total,

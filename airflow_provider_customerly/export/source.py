@@ -111,7 +111,7 @@ class Source:
 
         :raises UnprovenError: what an earlier attempt read could not be completed. The next one starts over.
         """
-        progress = ProgressClock()
+        progress = ProgressClock(log)
         rows, requests = 0, self._client.requests_sent
         waiting: list[Record] = []
         for batch in self.staging.batches():
@@ -128,7 +128,9 @@ class Source:
                 if progress.is_due():
                     sent = self._client.requests_sent - requests
                     speed = progress.per_second(rows)
-                    log.info("%d%s contacts read, %.0f/s, %d requests", rows, self._of_about, speed, sent)
+                    progress.tell(
+                        "%d%s contacts read, %.0f/s, %d requests", rows, self._of_about, speed, sent
+                    )
             self._take(writer, waiting)
         if self._is_full and not self._staged.segments:
             self._converter.warn_of_absent_attributes()

@@ -15,6 +15,7 @@ from airflow.sdk.definitions._internal.templater import render_template_to_strin
 from jinja2.nativetypes import NativeEnvironment
 
 from airflow_provider_customerly.hooks.customerly import CustomerlyHook
+from airflow_provider_customerly.operators.progress import shown_while_running
 from airflow_provider_customerly.operators.result import leave_failure, leave_link
 from airflow_provider_customerly.operators.run_link import CustomerlyRunLink
 from airflow_provider_customerly.values.arguments import Arguments, is_given
@@ -51,7 +52,8 @@ class CustomerlyOperator(BaseOperator):
         self._result = None  # an operator of a test may run twice
         leave_link(self, context)
         try:
-            return self.carry_out(context)
+            with shown_while_running(context):
+                return self.carry_out(context)
         except Exception as error:
             leave_failure(self, context, self._result, error)
             raise

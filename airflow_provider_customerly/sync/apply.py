@@ -22,6 +22,7 @@ from airflow_provider_customerly.sync.rejects import Reject, RejectWriter
 from airflow_provider_customerly.sync.state import most_asked
 from airflow_provider_customerly.sync.undo_file import Done
 from airflow_provider_customerly.sync.vanished import Vanished, handle_vanished, same_user_id
+from airflow_provider_customerly.values.progress import ProgressClock
 from airflow_provider_customerly.values.rows import Outgoing, Problem, Settled
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_LINES = 5.0
 _VANISHED_AT_ONCE = 1_000
 _UNSENT_AT_ONCE = 1_000
 _MOST_TRIED_AGAIN = 10_000
@@ -109,7 +109,7 @@ class Application:
         self._unsent: list[Answer] = []
         """Rows that Customerly has already, to be recorded as delivered."""
         self._entries = bytearray()
-        self._begun = self._said = time.monotonic()
+        self._clock = ProgressClock(log)
 
     def send(self, plan: str) -> None:
         """Send the rows that the plan sends, and note the others."""
@@ -279,7 +279,7 @@ class Application:
                 self._entries += packed(*answer)
             for row, problem in settled:
                 self._note_answer(row, self._under_way.pop(row.key), problem)
-            self._say()
+            self._tell_progress()
 
     def _note_answer(self, row: Outgoing, sent: _Sent, problem: Problem | None) -> None:
         was_refused = self._refused.pop(row.key, None) is not None
@@ -382,19 +382,18 @@ class Application:
         self._counts.reject(reject.reason, reject.field)
         self._rejects.add(reject)
 
-    def _say(self) -> None:
-        now = time.monotonic()
-        if now - self._said >= _SECONDS_BETWEEN_LINES:
-            self._said = now
-            done = self._counts.sent + self._counts.refused - self._counts.still_refused
-            log.info(
-                "%d of %d rows answered, %.0f/s, %d refused, %d requests",
-                done,
-                self._counts.to_send,
-                done / (now - self._begun),
-                self._counts.refused,
-                self._client.requests_sent,
-            )
+    def _tell_progress(self) -> None:
+        if not self._clock.is_due():
+            return
+        done = self._counts.sent + self._counts.refused - self._counts.still_refused
+        self._clock.tell(
+            "%d of %d rows answered, %.0f/s, %d refused, %d requests",
+            done,
+            self._counts.to_send,
+            self._clock.per_second(done),
+            self._counts.refused,
+            self._client.requests_sent,
+        )
 
 
 def _sent(planned: Planned) -> _Sent:

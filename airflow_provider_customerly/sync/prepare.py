@@ -117,7 +117,7 @@ def prepare(
             retry_rejects=options.retry_rejects,
             full_resync=options.full_resync,
             comparer=comparer,
-            progress=partial(_log_progress, ProgressClock()),
+            progress=partial(_tell_progress, ProgressClock(log)),
         )
         writer, counts = planner.plan(source)
     return _completed(
@@ -290,6 +290,6 @@ def _log_comparison(contacts: HeldContacts) -> None:
         log.info("%s is not compared: %s", field, reason)
 
 
-def _log_progress(clock: ProgressClock, rows: int) -> None:
+def _tell_progress(clock: ProgressClock, rows: int) -> None:
     if clock.is_due():
-        log.info("%d rows read and compared, %.0f/s", rows, clock.per_second(rows))
+        clock.tell("%d rows read and compared, %.0f/s", rows, clock.per_second(rows))

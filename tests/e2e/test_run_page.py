@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow import __version__ as airflow_version
 from chromium import chromium, looking, show
 from playwright.sync_api import Browser, Page, Route, expect
 from run_pages import (
@@ -282,6 +283,26 @@ def test_what_a_person_has_opened_stays_so_while_the_page_looks_again(page: Page
     expect(page.locator("header[data-seen]")).to_have_count(0)
     expect(link).to_be_visible()
     expect(link).to_be_focused()
+
+
+def test_a_running_task_shows_how_far_it_has_come(page: Page, airflow: Seen, export: Run) -> None:
+    """Also once its log is gone from here, if Airflow has a task state store."""
+    store, service = airflow.emulator.store, airflow.emulator.service
+    usual = store.max_per_page, service.latency
+    store.max_per_page, service.latency = 10, 1.0
+    try:
+        run = Run(EXPORT, airflow.api.trigger(EXPORT), "export_users")
+        if has_state_store():
+            page.route("**/logs/*", lambda route: route.fulfill(json={"content": []}))
+        progress = show(page, run.page).locator(".progress")
+        expect(progress).to_have_text(re.compile(r"^\d+ of about \d+ contacts read, \d+/s"), timeout=120_000)
+    finally:
+        store.max_per_page, service.latency = usual
+    assert airflow.api.wait_for(EXPORT, run.run_id) == "success"
+
+
+def has_state_store() -> bool:
+    return tuple(map(int, airflow_version.split(".")[:2])) >= (3, 3)
 
 
 def test_a_result_in_an_object_store_is_not_called_missing(page: Page, airflow: Seen, export: Run) -> None:

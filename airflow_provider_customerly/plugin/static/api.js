@@ -167,13 +167,40 @@ export async function parameters(run) {
   }
 }
 
-// The last line that one of our modules has logged in this try, null if it cannot be had.
-export async function lastLine(run) {
+// How far this try has come: from the task state store, which Airflow has since 3.3, or else from the log. Null if
+// neither can be had. An Airflow without the store is not asked for it: browsers report each answer of 404.
+export async function progressOf(run) {
+  return (await keptLine(run)) ?? (await loggedLine(run));
+}
+
+let hasStore = null;
+
+async function keptLine(run) {
+  try {
+    hasStore ??= isAtLeast((await ask("version")).version, 3, 3);
+    if (!hasStore) {
+      return null;
+    }
+    const { task_state_store: kept } = await ask(`${pathOf(run)}/state-store?map_index=${run.map_index}`);
+    const progress = kept.find((one) => one.key === "customerly_progress")?.value;
+    return progress?.try === run.try_number ? progress.line : null;
+  } catch {
+    return null;
+  }
+}
+
+function isAtLeast(version, major, minor) {
+  const [first, second] = version.split(".").map(Number);
+  return first > major || (first === major && second >= minor);
+}
+
+// The last line that one of our modules has logged in this try.
+async function loggedLine(run) {
   try {
     const query = `map_index=${run.map_index}&full_content=true`;
     const log = await ask(`${pathOf(run)}/logs/${run.try_number}?${query}`);
     const lines = (log.content ?? []).filter((line) => /airflow_provider_customerly/.test(line?.logger ?? ""));
-    return lines.at(-1) ?? null;
+    return lines.at(-1)?.event ?? null;
   } catch {
     return null;
   }

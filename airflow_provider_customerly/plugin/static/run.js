@@ -56,7 +56,7 @@ async function showRun() {
     isElsewhere,
     parameters: await api.parameters(run),
     usual: usual(runs, run),
-    progress: run.state === "running" ? (await api.lastLine(run))?.event : null,
+    progress: run.state === "running" ? await api.progressOf(run) : null,
   };
   document.title = `${titleOf(kind, result)} · ${run.dag_id}`;
   // Airflow removes the result of a try only when the next one starts.
