@@ -63,7 +63,7 @@ def begin(location: Location, sequence: int | None = None) -> Write:
     if sequence not in (None, now):
         raise CommitConflictError(
             f"Another run committed ledger {now} at {location} right after this one's {sequence}. Nothing "
-            "was sent. Run it again: it reads anew."
+            "was sent. Run it again: it then starts from the new state."
         )
     return write
 
@@ -99,7 +99,7 @@ def read_ledger(write: Write, state: str) -> Ledger:
         problem = find_problem(location, file)
         if problem is None:
             raise OSError(
-                f"{location.path(file.path)} could not be read whole: {error}. Try again."
+                f"{location.path(file.path)} could not be read to its end: {error}. Try again."
             ) from error
         raise DamagedStateError(location, file.path, problem) from None
     if notes.state != state:

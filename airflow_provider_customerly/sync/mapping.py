@@ -157,8 +157,8 @@ def _choose(
             positions[field] = position
     if "email" not in positions:
         raise ValueError(
-            "No column is mapped to email, by which Customerly knows a contact: name one in field_mapping, "
-            f'such as {{"email_address": "email"}}. The source has: {listed}.'
+            "No column is mapped to email, by which Customerly identifies contacts. Map one with "
+            f'field_mapping, such as {{"email_address": "email"}}. The source has: {listed}.'
         )
     return positions
 

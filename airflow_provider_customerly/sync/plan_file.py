@@ -274,7 +274,7 @@ def read_seal(location: Location, name: str) -> tuple[Seal, Counter[str]]:
         digest, size = _digest(location, name)
     except (FileNotFoundError, IsADirectoryError):
         raise ValueError(
-            f"There is no sealed plan {name} at {location}. Give the `plan` that a dry run's result names."
+            f"There is no sealed plan {name} at {location}. Pass the `plan` of a dry run's result."
         ) from None
     except msgspec.DecodeError as error:
         raise ValueError(f"The seal of {name} at {location} is damaged ({error}). Plan again.") from None
@@ -297,8 +297,8 @@ def check_name(name: str) -> None:
     """
     if not _PLAN.fullmatch(name):
         raise ValueError(
-            f"plan_path is {name!r}, which is no plan of this sync: give the `plan` that a dry run's result "
-            "names, such as plans/20261123T020000123456Z-9f86d081.parquet. It lies below the sync's state."
+            f"plan_path is {name!r}, which is not a plan of this sync. Pass the `plan` of a dry run's result, "
+            "such as plans/20261123T020000123456Z-9f86d081.parquet. It lies below the sync's state."
         )
 
 

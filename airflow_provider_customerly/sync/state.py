@@ -212,7 +212,7 @@ class State:
         ):
             if now != before:
                 raise ValueError(
-                    f"The state at {self.location} is that of a sync with {name} {before}, not {now}: what "
-                    "it knows of contacts does not hold there. Give the sync another name or path."
+                    f"The state at {self.location} belongs to a sync with {name} {before}, not {now}, so "
+                    "what it knows of contacts may be wrong there. Give the sync another sync_name or state_path."
                 )
         return known

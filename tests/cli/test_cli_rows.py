@@ -199,7 +199,7 @@ def test_a_plan_that_was_compared_with_an_export(
 
 
 def test_a_plan_that_cannot_be_shown(state: State, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no plan of this sync" in ended_with("plan", state.path, "../nightly/plans/x.parquet")
+    assert "not a plan of this sync" in ended_with("plan", state.path, "../nightly/plans/x.parquet")
     assert "There is no sealed plan" in ended_with(
         "plan", state.path, state.plan["plan"].replace("Z-", "Z-0")[:-9]
     )

@@ -76,7 +76,7 @@ const ADVICE = {
   UnprovenError: "The last export is still in place. Clear the task at a quieter hour.",
   LockedError: "Another run of this sync is at work. Wait for it, then clear the task.",
   LockLostError: "Another run has taken over. Look at that one.",
-  CommitConflictError: "Another run has committed meanwhile. Clear the task: it reads anew.",
+  CommitConflictError: "Another run has committed meanwhile. Clear the task: it then starts from the new state.",
 };
 
 export function adviceFor(kind) {
