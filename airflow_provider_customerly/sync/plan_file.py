@@ -297,8 +297,8 @@ def check_name(name: str) -> None:
     """
     if not _PLAN.fullmatch(name):
         raise ValueError(
-            f"plan_path is {name!r}, which is not a plan of this sync. Pass the `plan` of a dry run's result, "
-            "such as plans/20261123T020000123456Z-9f86d081.parquet. It lies below the sync's state."
+            f"plan_path is {name!r}, which is not a plan of this sync. Pass the `plan` of a dry run's "
+            "result, such as plans/20261123T020000123456Z-9f86d081.parquet. It lies below the sync's state."
         )
 
 

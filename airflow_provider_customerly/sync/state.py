@@ -213,6 +213,6 @@ class State:
             if now != before:
                 raise ValueError(
                     f"The state at {self.location} belongs to a sync with {name} {before}, not {now}, so "
-                    "what it knows of contacts may be wrong there. Give the sync another sync_name or state_path."
+                    "what it knows of contacts may be wrong there. Give the sync another name or path."
                 )
         return known
