@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -29,5 +29,6 @@ if __name__ == "__main__":
     command = ["read", "--config", str(config), "--catalog", str(catalog), "--manifest-path", str(manifest)]
     sys.argv[1:] = command
     output = todo.folder / "records.jsonl"
-    with output.open("w") as stream, contextlib.redirect_stdout(stream), common.measured(todo):
+    with output.open("w") as stream, common.measured(todo):
+        os.dup2(stream.fileno(), 1)  # the CDK writes to the process's own output, whatever sys.stdout is
         run()
