@@ -219,8 +219,10 @@ class _Server(uvicorn.Server):
         await self._asked.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for opened in [*self.servers, *(sockets or [])]:
-            opened.close()
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         end = self._loop.time() + _SECONDS_TO_ANSWER

@@ -109,6 +109,8 @@ class Application:
         self._unsent: list[Answer] = []
         """Rows that Customerly has already, to be recorded as delivered."""
         self._entries = bytearray()
+        self.done = Done.of(self._answered())
+        """What was answered, known once it is in the ledger."""
         self._clock = ProgressClock(log)
 
     def send(self, plan: str) -> None:
@@ -165,7 +167,8 @@ class Application:
         for key in self._vanishing:
             self._entries += packed(key, self._nothing, Status.UNKNOWN, now)
         self._write_refused()
-        answered = self._answered()
+        answered, self._entries = self._answered(), bytearray()
+        self.done = Done.of(answered)
         self._ledger.update(answered)
         return len(answered) > 0
 
@@ -178,11 +181,6 @@ class Application:
         ]
         if unknown:
             self.journal.write(unknown)
-
-    @property
-    def done(self) -> Done:
-        """What was answered in this run."""
-        return Done.of(self._answered())
 
     @property
     def _nothing(self) -> Fingerprint:
@@ -324,16 +322,19 @@ class Application:
 
     def _is_something_given_up(self) -> bool:
         """Return whether a delivered row gave up an email or a user_id that another row may need."""
+        if not len(self._ledger):
+            return False
         answered = self._answered()
-        delivered = answered[(answered["status"] == Status.DELIVERED) & (answered["user"] != 0)]
-        if not len(delivered) or not len(self._ledger):
+        is_delivered = (answered["status"] == Status.DELIVERED) & (answered["user"] != 0)
+        if not is_delivered.any():
             return False
         held = np.where(self._ledger.entries["status"] == Status.DELIVERED, self._ledger.entries["user"], 0)
-        at = self._ledger.find(delivered["key"])
+        at = self._ledger.find(answered["key"][is_delivered])
+        users = answered["user"][is_delivered]
         before = np.where(at >= 0, held[at], 0)
-        has_changed = before != delivered["user"]
+        has_changed = before != users
         # A new email may belong to a customer who had another one before, even if that one's row was refused.
-        return bool((has_changed & ((before != 0) | (at < 0) | np.isin(delivered["user"], held))).any())
+        return bool((has_changed & ((before != 0) | (at < 0) | np.isin(users, held))).any())
 
     def _is_in_source(self, key: bytes) -> bool:
         [at] = self._ledger.find(keys_of([key]))

@@ -35,6 +35,9 @@ Keys = npt.NDArray[Any]
 Users = npt.NDArray[np.uint64]
 """Digests of user_ids; 0 is none."""
 
+Positions = npt.NDArray[np.int64]
+
+_ENTRIES_AT_ONCE = 65_536
 _KEY_ONLY = np.dtype([("key", "<u8", (2,))])
 
 
@@ -111,7 +114,7 @@ class Ledger:
         """A mask of the contacts that were in the source of the last run."""
         return np.asarray(self._entries["status"] != Status.VANISHED)
 
-    def find(self, keys: Keys) -> npt.NDArray[np.int64]:
+    def find(self, keys: Keys) -> Positions:
         """Return the position of each contact's entry; -1 if it has none."""
         if not len(self._entries):
             return np.full(len(keys), -1)
@@ -130,14 +133,32 @@ class Ledger:
         ]
 
     def update(self, entries: npt.NDArray[Any]) -> None:
-        """Record outcomes; the last entry of a contact counts."""
+        """Record outcomes; the last entry of a contact counts.
+
+        An empty ledger sorts the array in place and keeps it, because a copy of a million entries is large.
+        """
         if not len(entries):
             return
-        entries = _newest(entries)
-        at = self.find(entries["key"])
-        self._entries[at[at >= 0]] = entries[at >= 0]
-        if len(fresh := entries[at < 0]):
-            self._set(np.insert(self._entries, self._places(fresh["key"]), fresh))
+        newest = newest_by_key(entries["key"])
+        if not len(self._entries) and entries.flags.writeable:
+            self._set(_taken_in_place(entries, newest))
+            return
+        keys = entries["key"][newest]
+        at = self.find(keys)
+        is_known = at >= 0
+        _copy(entries, newest[is_known], self._entries, at[is_known])
+        if not is_known.all():
+            self._insert(self._places(keys[~is_known]), entries, newest[~is_known])
+
+    def _insert(self, at: Positions, entries: npt.NDArray[Any], which: Positions) -> None:
+        """Insert entries, each before the one that is at its place now."""
+        places = at + np.arange(len(which))
+        is_old = np.ones(len(self._entries) + len(which), dtype=bool)
+        is_old[places] = False
+        merged = np.empty(len(is_old), self._entries.dtype)
+        merged[is_old] = self._entries
+        _copy(entries, which, merged, places)
+        self._set(merged)
 
     def mark_unknown(self, keys: Keys, at: int, users: Users | None = None) -> None:
         """Record that the outcome of contacts is unknown, including those without an entry.
@@ -178,7 +199,7 @@ class Ledger:
     def _about(self, fields: Sequence[str], entries: npt.NDArray[Any] | None = None) -> Ledger:
         return Ledger(fields, entries, self.sequence, self.plan, self.taken, self.ended)
 
-    def _places(self, keys: Keys) -> npt.NDArray[np.int64]:
+    def _places(self, keys: Keys) -> Positions:
         """Return for each key the number of entries with a lower key."""
         at = np.searchsorted(self._high, keys[:, 0])
         last = len(self._entries) - 1
@@ -202,17 +223,36 @@ def _as_columns(fields: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
 
 def _newest(entries: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Sort entries by key, and keep the last one for each key."""
-    keys = entries["key"]
-    if _is_ascending(keys):  # as in a file; avoid copying a large ledger
+    if _is_ascending(entries["key"]):  # as in a file; avoid copying a large ledger
         return entries if entries.flags.writeable else entries.copy()
+    return np.asarray(entries[newest_by_key(entries["key"])])
+
+
+def newest_by_key(keys: Keys) -> Positions:
+    """Return the position of the last entry of each contact, in the order of the keys."""
     order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable, so the last of equal keys stays last
     ordered = keys[order]
     last = np.ones(len(order), dtype=bool)
     last[:-1] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return entries[order[last]]
+    return order[last]
+
+
+def _taken_in_place(entries: npt.NDArray[Any], which: Positions) -> npt.NDArray[Any]:
+    """Move some entries to the front, in their order, and return that part of the array."""
+    front = entries[: len(which)]
+    for name in entries.dtype.names or ():
+        front[name] = entries[name][which]
+    return front
 
 
 def _is_ascending(keys: Keys) -> bool:
     high, low = keys[:, 0], keys[:, 1]
     is_above = (high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))
     return bool(is_above.all())
+
+
+def _copy(entries: npt.NDArray[Any], which: Positions, into: npt.NDArray[Any], places: Positions) -> None:
+    """Copy some entries to places elsewhere, in pieces: a copy of all of them on the way would be large."""
+    for start in range(0, len(which), _ENTRIES_AT_ONCE):
+        some = slice(start, start + _ENTRIES_AT_ONCE)
+        into[places[some]] = entries[which[some]]

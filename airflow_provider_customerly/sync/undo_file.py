@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from airflow_provider_customerly.storage.run_id import RunId
 from airflow_provider_customerly.sync.compared_with import ComparedWith
-from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, keys_of
+from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, keys_of, newest_by_key
 from airflow_provider_customerly.sync.plan_file import (
     INTENT,
     SENDING,
@@ -73,12 +73,12 @@ class Done(NamedTuple):
     @classmethod
     def of(cls, entries: npt.NDArray[Any]) -> Done:
         """Read it from journal entries, of which the last one per contact counts."""
-        newest = Ledger((), without_fields(entries)).entries
-        is_delivered = newest["status"] == Status.DELIVERED
-        latest = int(newest["at"].max()) if len(newest) else 0
+        newest = newest_by_key(entries["key"])
+        status = entries["status"][newest]
+        latest = int(entries["at"][newest].max()) if len(newest) else 0
         return cls(
-            np.ascontiguousarray(newest["key"][is_delivered]),
-            int((newest["status"] == Status.VANISHED).sum()),
+            entries["key"][newest[status == Status.DELIVERED]],
+            int((status == Status.VANISHED).sum()),
             datetime.fromtimestamp(latest, timezone.utc),
         )
 
