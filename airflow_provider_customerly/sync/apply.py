@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from airflow_provider_customerly.delivery.deliver import deliver_by
 from airflow_provider_customerly.delivery.outcomes import Verdict, judge
 from airflow_provider_customerly.sync.fingerprint import FIELD_BYTES, KEY_BYTES, Fingerprint, Fingerprints
 from airflow_provider_customerly.sync.journal import Journal
-from airflow_provider_customerly.sync.ledger import GONE, Status, entry_type, keys_of, packed
+from airflow_provider_customerly.sync.ledger import GONE, Outcomes, Status, keys_of, packed
 from airflow_provider_customerly.sync.plan_file import read_plan
 from airflow_provider_customerly.sync.rejects import Reject, RejectWriter
 from airflow_provider_customerly.sync.state import most_asked
@@ -27,8 +27,6 @@ from airflow_provider_customerly.values.rows import Outgoing, Problem, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-    import numpy.typing as npt
 
     from airflow_provider_customerly.client import Client
     from airflow_provider_customerly.sync.counts import Counts
@@ -108,8 +106,8 @@ class Application:
         """Vanished contacts for which a request may have been sent."""
         self._unsent: list[Answer] = []
         """Rows that Customerly has already, to be recorded as delivered."""
-        self._entries = bytearray()
-        self.done = Done.of(self._answered())
+        self._outcomes = Outcomes(len(ledger.fields), counts.to_send)
+        self.done = Done.of(self._outcomes.array)
         """What was answered, known once it is in the ledger."""
         self._clock = ProgressClock(log)
 
@@ -127,7 +125,7 @@ class Application:
             self._vanish(keys, "handled")
             self.journal.flush()
             return
-        self._ledger.update(self._answered())
+        self._ledger.update(self._outcomes.array)
         # The email of a refused row may belong to somebody else's contact.
         entries = self._ledger.entries[self._ledger.find(keys_of(keys))]
         refused = {entry["key"].tobytes() for entry in entries if entry["status"] == Status.REFUSED}
@@ -163,11 +161,11 @@ class Application:
             self._counts.unknown += 1
             self._counts.refused -= self._refused.pop(key, None) is not None
             self._reject(sent.row.number, sent.email, key, Problem("unknown", None, _LOST_ANSWER))
-            self._entries += packed(key, sent.fingerprint, Status.UNKNOWN, now)
+            self._outcomes.add(packed(key, sent.fingerprint, Status.UNKNOWN, now))
         for key in self._vanishing:
-            self._entries += packed(key, self._nothing, Status.UNKNOWN, now)
+            self._outcomes.add(packed(key, self._nothing, Status.UNKNOWN, now))
         self._write_refused()
-        answered, self._entries = self._answered(), bytearray()
+        answered = self._outcomes.array
         self.done = Done.of(answered)
         self._ledger.update(answered)
         return len(answered) > 0
@@ -185,10 +183,6 @@ class Application:
     @property
     def _nothing(self) -> Fingerprint:
         return Fingerprint(bytes(KEY_BYTES), bytes(FIELD_BYTES * len(self._ledger.fields)))
-
-    def _answered(self) -> npt.NDArray[Any]:
-        """Return what was answered in this run; while the array is there, nothing can be added."""
-        return np.frombuffer(self._entries, entry_type(len(self._ledger.fields)))
 
     def _deliver(self, rows: Iterable[Outgoing]) -> None:
         def upsert(group: list[Outgoing]) -> Verdict:
@@ -274,7 +268,7 @@ class Application:
         """Accept what the journal now has."""
         with self._noting:
             for answer in answers:
-                self._entries += packed(*answer)
+                self._outcomes.add(packed(*answer))
             for row, problem in settled:
                 self._note_answer(row, self._under_way.pop(row.key), problem)
             self._tell_progress()
@@ -324,7 +318,7 @@ class Application:
         """Return whether a delivered row gave up an email or a user_id that another row may need."""
         if not len(self._ledger):
             return False
-        answered = self._answered()
+        answered = self._outcomes.array
         is_delivered = (answered["status"] == Status.DELIVERED) & (answered["user"] != 0)
         if not is_delivered.any():
             return False

@@ -64,6 +64,29 @@ def packed(key: bytes, fingerprint: Fingerprint, status: Status, at: int) -> byt
     return key + fingerprint.row + bytes([status]) + when + fingerprint.user + fingerprint.fields
 
 
+class Outcomes:
+    """Entries in the order in which they came.
+
+    :param expected: how many there will probably be. More may come, at the price of memory: a large buffer
+        leaves holes where it was.
+    """
+
+    def __init__(self, field_count: int, expected: int) -> None:
+        self._type = entry_type(field_count)
+        self._content = bytearray(expected * self._type.itemsize)
+        self._end = 0
+
+    def add(self, entry: bytes) -> None:
+        """Add an entry as ``packed`` returns it."""
+        start, self._end = self._end, self._end + len(entry)
+        self._content[start : self._end] = entry
+
+    @property
+    def array(self) -> npt.NDArray[Any]:
+        """All of them. While it is used, none can be added beyond those expected."""
+        return np.frombuffer(self._content, self._type, self._end // self._type.itemsize)
+
+
 def keys_of(keys: Iterable[bytes]) -> Keys:
     """Return keys as an array."""
     return np.frombuffer(b"".join(keys), _KEY_ONLY)["key"]
