@@ -127,7 +127,7 @@ class Session:
         try:
             answer = self._exchange(request, started + self._longest_answer)
         except (OSError, urllib3.exceptions.HTTPError) as cause:
-            failure = _failure(cause, request)
+            failure = _failure(cause, request, urlsplit(self._base_url).netloc)
         else:
             if log.isEnabledFor(logging.DEBUG):
                 milliseconds = 1000 * (time.monotonic() - started)
@@ -202,7 +202,7 @@ def _check_ca_bundle(verify: object) -> None:
         )
 
 
-def _failure(cause: Exception, request: Request) -> CustomerlyError:
+def _failure(cause: Exception, request: Request, server: str) -> CustomerlyError:
     root = _root(cause)
     where = str(request)
     if isinstance(root, ssl.SSLCertVerificationError):
@@ -222,7 +222,7 @@ def _failure(cause: Exception, request: Request) -> CustomerlyError:
     if isinstance(root, (TimeoutError, urllib3.exceptions.TimeoutError)):
         return CustomerlyUnavailable("the response timed out", request=where)
     reason = (isinstance(root, OSError) and root.strerror) or type(root).__name__
-    return CustomerlyUnavailable(f"the connection failed ({reason})", request=where)
+    return CustomerlyUnavailable(f"the connection to {server} failed ({reason})", request=where)
 
 
 def _root(error: BaseException) -> BaseException:

@@ -93,7 +93,7 @@ class ExportOptions(Arguments, frozen=True, kw_only=True, dict=True):
     table_format: TableFormat = "parquet"
     """``delta`` also publishes each commit as a version of a Delta table."""
     compression: Literal["zstd", "snappy", "gzip", "lz4", "none"] = "zstd"
-    row_group_size: Annotated[int, Meta(ge=1)] = 131_072
+    row_group_size: Annotated[int, Meta(ge=1)] = 65_536
     """Maximum number of rows per row group, and of rows held in memory."""
     keep_manifests: Annotated[int, Meta(ge=1)] | None = None
     """Keep this many of the newest commits and remove older ones; None keeps all."""

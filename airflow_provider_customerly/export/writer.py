@@ -53,7 +53,7 @@ class PartWriter:
         partition: dict[str, str],
         schema: pa.Schema,
         compression: str = "zstd",
-        row_group_size: int = 131_072,
+        row_group_size: int = 65_536,
         *,
         deleted: bool = False,
     ) -> None:

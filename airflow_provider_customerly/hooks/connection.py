@@ -27,6 +27,7 @@ class ConnectionFields(Protocol):
     conn_id: str
     host: str | None
     schema: str | None
+    login: str | None
     password: str | None
     port: int | None
     extra: str | None
@@ -54,7 +55,7 @@ def client_arguments(connection: ConnectionFields) -> dict[str, Any]:
     settings = msgspec.to_builtins(read_extra(connection))
     settings.pop("hash_secret", None)
     try:
-        return {"token": _token(connection.password), "base_url": base_url(connection), **settings}
+        return {"token": _token(connection), "base_url": base_url(connection), **settings}
     except ValueError as error:
         raise ValueError(f"Connection {connection.conn_id!r}: {error}") from None
 
@@ -128,13 +129,15 @@ def _extra_object(connection: ConnectionFields) -> dict[str, Any]:
     return extra
 
 
-def _token(password: str | None) -> str:
-    if not password or password.isspace():
+def _token(connection: ConnectionFields) -> str:
+    token = connection.password
+    if not token or token.isspace():
+        in_uri = " In a URI it follows a colon: customerly://:<token>@." if connection.login else ""
         raise ValueError(
             "it has no access token. Create one in Customerly (Project Settings > Installation > Public API) "
-            "and save it as the connection's password (`Access token` in the form)."
+            f"and save it as the connection's password (`Access token` in the form).{in_uri}"
         )
-    return checked_token(password)
+    return checked_token(token)
 
 
 def _names_loopback(host: str) -> bool:

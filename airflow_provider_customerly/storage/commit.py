@@ -110,10 +110,13 @@ class Dataset:
         elif as_of in living:
             with contextlib.suppress(FileNotFoundError):  # retired since the listing
                 return read_manifest(self.location, int(as_of))
-        available = f"{living[0]} to {living[-1]}" if living else "none"
+        if len(living) > 1:
+            way_out = f"Choose one of the available sequences: {living[0]} to {living[-1]}."
+        else:
+            way_out = f"The only one available is {living[0]}." if living else "There is none yet."
         raise FileNotFoundError(
             f"There is no commit as of {asked} at {self.location}. It may have been replaced or removed. "
-            f"Choose one of the available sequences: {available}."
+            f"{way_out}"
         )
 
     def commits(self) -> list[Manifest]:

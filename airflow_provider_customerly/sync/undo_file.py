@@ -137,7 +137,7 @@ def find_undo(location: Location, run: str) -> tuple[str, UndoNotes]:
         raise ValueError(
             f"There is nothing to undo for run {run!r} at {location}. A run can be undone if it used "
             "compare_with and changed something. "
-            f"{f'The last such runs: {some}' if some else 'No run was'}."
+            f"{f'The last such runs: {some}' if some else 'No run here can be undone'}."
         )
     return name, _read_notes(location, name)
 

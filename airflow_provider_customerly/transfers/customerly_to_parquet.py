@@ -132,7 +132,7 @@ class CustomerlyToParquetOperator(CustomerlyOperator):
         max_concurrency: int | None = None,
         table_format: str = "parquet",
         compression: str = "zstd",
-        row_group_size: int = 131_072,
+        row_group_size: int = 65_536,
         keep_manifests: int | str | None = None,
         keep_days: float | str | None = None,
         **kwargs: Any,

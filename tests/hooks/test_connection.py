@@ -153,6 +153,7 @@ def test_bad_extra_names_the_connection_and_the_field(extra: Any, told: str) -> 
     [
         ({"password": None}, "no access token"),
         ({"password": "  "}, "no access token"),
+        ({"password": "", "login": "hunter2"}, "In a URI it follows a colon"),
         ({"password": "tok-123 tok-123"}, "white space or invalid characters"),
         ({"host": "ftp://api.customerly.io"}, "http or https"),
         ({"host": "https://"}, "http or https"),

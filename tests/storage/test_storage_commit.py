@@ -425,7 +425,7 @@ def test_earlier_commits_are_found(location: Location, as_of: Any, sequence: int
 )
 def test_a_commit_that_is_not_there_is_named(location: Location, as_of: Any) -> None:
     commit_on(location, 20)
-    with pytest.raises(FileNotFoundError, match=r"no commit as of .* available sequences: 1 to 1"):
+    with pytest.raises(FileNotFoundError, match=r"no commit as of .* The only one available is 1"):
         Dataset(location).at(as_of)
 
 

@@ -242,7 +242,7 @@ def test_an_undo_can_be_undone(sync: Sync) -> None:
 def test_a_run_without_a_comparison_cannot_be_undone(sync: Sync) -> None:
     result = sync.run(table(5), COLUMNS)
     assert "undo" not in result
-    with pytest.raises(ValueError, match=r"There is nothing to undo for run .* No run was\."):
+    with pytest.raises(ValueError, match=r"There is nothing to undo for run .* No run here can be undone\."):
         sync.plan_undo(Path(result["record"]).stem)
 
 
