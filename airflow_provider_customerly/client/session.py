@@ -31,7 +31,7 @@ from airflow_provider_customerly.client.errors import (
 from airflow_provider_customerly.client.settings import names_this_machine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ def _check_ca_bundle(verify: object) -> None:
 
 
 def _failure(cause: Exception, request: Request, server: str) -> CustomerlyError:
-    root = _root(cause)
+    *_, root = _unwrapped(cause)
     where = str(request)
     if isinstance(root, ssl.SSLCertVerificationError):
         return CustomerlyRequestError(
@@ -222,19 +222,25 @@ def _failure(cause: Exception, request: Request, server: str) -> CustomerlyError
     if isinstance(root, (TimeoutError, urllib3.exceptions.TimeoutError)):
         return CustomerlyUnavailable("the response timed out", request=where)
     reason = (isinstance(root, OSError) and root.strerror) or type(root).__name__
+    if any(isinstance(error, urllib3.exceptions.ProxyError) for error in _unwrapped(cause)):
+        return CustomerlyUnavailable(
+            f"the connection to the proxy failed ({reason})",
+            request=where,
+            advice="Try again later. If it keeps failing, check the proxy settings in the environment.",
+        )
     return CustomerlyUnavailable(f"the connection to {server} failed ({reason})", request=where)
 
 
-def _root(error: BaseException) -> BaseException:
-    """Return the original error, unwrapped from those of ``requests`` and ``urllib3``."""
-    while True:
+def _unwrapped(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and what it wraps: ``requests`` and ``urllib3`` wrap the original one several times."""
+    inner: BaseException | None = error
+    while inner is not None:
+        error = inner
+        yield error
         wrapped = [getattr(error, "reason", None), error.__cause__, *error.args]
         inner = next(
             (item for item in wrapped if isinstance(item, BaseException) and item is not error), None
         )
-        if inner is None:
-            return error
-        error = inner
 
 
 def _hide_someones_url(record: logging.LogRecord) -> bool:

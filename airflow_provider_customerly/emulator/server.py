@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import random
@@ -204,10 +205,13 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.ready = threading.Event()
         self._asked = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def stop(self) -> None:
-        """Ask another thread's server to end."""
-        self._loop.call_soon_threadsafe(self._asked.set)
+        """Ask another thread's server to end; one that did not start or has ended is left alone."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._asked.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -225,8 +229,8 @@ class _Server(uvicorn.Server):
             listener.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        end = self._loop.time() + _SECONDS_TO_ANSWER
-        while (self.server_state.connections or self.server_state.tasks) and self._loop.time() < end:
+        end = time.monotonic() + _SECONDS_TO_ANSWER
+        while (self.server_state.connections or self.server_state.tasks) and time.monotonic() < end:
             await asyncio.sleep(0.001)
         for task in self.server_state.tasks:
             task.cancel()

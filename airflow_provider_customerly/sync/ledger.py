@@ -78,8 +78,9 @@ class Outcomes:
 
     def add(self, entry: bytes) -> None:
         """Add an entry as ``packed`` returns it."""
-        start, self._end = self._end, self._end + len(entry)
-        self._content[start : self._end] = entry
+        end = self._end + len(entry)
+        self._content[self._end : end] = entry
+        self._end = end
 
     @property
     def array(self) -> npt.NDArray[Any]:

@@ -195,6 +195,21 @@ def test_no_proxy_gets_what_is_sent_to_this_machine(
         assert proxy.seen == []
 
 
+def test_a_proxy_that_is_down_is_not_called_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        proxy = f"http://someone:hunter2@127.0.0.1:{unused.getsockname()[1]}"
+        for name in PROXY_VARIABLES:
+            monkeypatch.setenv(name, proxy)
+        with (
+            Client(TOKEN, "https://customerly.invalid/v1", retry_budget=0) as client,
+            pytest.raises(CustomerlyUnavailable, match="the connection to the proxy failed") as error,
+        ):
+            client.check()
+        assert "hunter2" not in str(error.value)
+        assert "proxy settings" in str(error.value)
+
+
 def test_no_proxy_gets_what_is_sent_to_this_machine_by_its_newer_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

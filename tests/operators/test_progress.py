@@ -1,71 +1,92 @@
-"""The progress of a task in Airflow's task state store; the run page's part is tried with a browser."""
+"""The progress of a task in Airflow's task state store; a browser tries it with Airflow and the run page."""
 
 from __future__ import annotations
 
-import re
+import threading
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from airflow_provider_customerly.operators.progress import KEY
-from airflow_provider_customerly.transfers.customerly_to_parquet import CustomerlyToParquetOperator
-from airflow_provider_customerly.values import progress
+from airflow_provider_customerly.operators import progress
+from airflow_provider_customerly.values.progress import ProgressClock
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-pytestmark = [pytest.mark.emulator(users=250, leads=5), pytest.mark.usefixtures("connect")]
+SECONDS = 20
 
 
 class Store:
-    """Takes what a task keeps, until the server is down."""
+    """Takes what a task keeps, one line at a time when it is let."""
 
-    def __init__(self, lasts: int) -> None:
-        self.asked = 0
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.asked = threading.Semaphore(0)
+        self.may_answer = threading.Semaphore(0)
         self.kept: list[tuple[str, Any]] = []
-        self._lasts = lasts
+        self._failure = failure
 
     def set(self, key: str, value: Any) -> None:
-        self.asked += 1
-        if self.asked > self._lasts:
-            raise ConnectionError
+        self.asked.release()
+        assert self.may_answer.acquire(timeout=SECONDS)
+        if self._failure is not None:
+            raise self._failure
         self.kept.append((key, value))
 
 
-def export(path: Path, store: Store) -> dict[str, Any]:
-    ti = SimpleNamespace(
-        dag_id="dag", run_id="run", task_id="export", map_index=-1, try_number=2,
-        xcom_push=lambda *_, **__: None,
-    )  # fmt: skip
-    context: Any = {"ti": ti, "task_state_store": store}
-    operator = CustomerlyToParquetOperator(task_id="export", path=str(path), snapshot_date="2026-11-24")
-    return operator.execute(context)
+def kept_by(store: Store) -> progress._Keeper:
+    return progress._Keeper(store, 2)
 
 
-@pytest.fixture(autouse=True)
-def _a_line_for_each_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.is_alive()}
 
 
-def test_the_last_line_is_kept_with_its_try(tmp_path: Path) -> None:
-    store = Store(lasts=100)
-    export(tmp_path, store)
-    assert len(store.kept) > 1
-    key, value = store.kept[-1]
-    assert (key, value["try"]) == (KEY, 2)
-    assert re.fullmatch(r"250 contacts read, \d+/s, \d+ requests", value["line"])
+def test_the_newest_line_is_kept_with_its_try_and_nobody_waits_for_a_slow_store() -> None:
+    store = Store()
+    keeper = kept_by(store)
+    keeper.keep("1 of 9")
+    assert store.asked.acquire(timeout=SECONDS)
+    for line in ("2 of 9", "3 of 9"):
+        keeper.keep(line)
+    store.may_answer.release(2)
+    assert store.asked.acquire(timeout=SECONDS)
+    keeper.stop()
+    wait_for_the_end()
+    assert store.kept == [(progress.KEY, {"try": 2, "line": line}) for line in ("1 of 9", "3 of 9")]
 
 
-def test_after_its_end_nothing_is_kept(tmp_path: Path) -> None:
-    first = Store(lasts=100)
-    export(tmp_path, first)
-    before = first.asked
-    export(tmp_path, Store(lasts=100))
-    assert first.asked == before
+def test_after_the_end_nothing_is_kept() -> None:
+    store = Store()
+    keeper = kept_by(store)
+    keeper.stop()
+    keeper.keep("9 of 9")
+    wait_for_the_end()
+    assert not store.asked.acquire(blocking=False)
 
 
-def test_a_server_that_is_down_costs_the_line_and_is_not_asked_again(tmp_path: Path) -> None:
-    store = Store(lasts=1)
-    assert export(tmp_path, store)["rows"] == 250
-    assert (store.asked, len(store.kept)) == (2, 1)
+@pytest.mark.parametrize("failure", [ConnectionError(), RuntimeError("API_SERVER_ERROR")])
+def test_a_store_that_fails_is_not_asked_again(failure: Exception) -> None:
+    store = Store(failure)
+    keeper = kept_by(store)
+    keeper.keep("1 of 9")
+    store.may_answer.release(2)
+    wait_for_the_end()
+    keeper.keep("2 of 9")
+    assert store.asked.acquire(blocking=False)
+    assert not store.asked.acquire(blocking=False)
+
+
+def test_a_process_that_answers_itself_is_not_asked(caplog: pytest.LogCaptureFixture) -> None:
+    """As that of ``airflow dags test``, which serves one thread only."""
+    store = Store()
+    ti: Any = SimpleNamespace(try_number=1)
+    context: Any = {"task_state_store": store, "ti": ti}
+    with progress.shown_while_running(context):
+        ProgressClock(progress.log).tell("%d of 9", 1)
+        assert "customerly-progress" not in threads()
+    assert not store.asked.acquire(blocking=False)
+
+
+def wait_for_the_end() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "customerly-progress":
+            thread.join(SECONDS)
+    assert "customerly-progress" not in threads()

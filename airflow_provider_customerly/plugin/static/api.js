@@ -167,13 +167,14 @@ export async function parameters(run) {
   }
 }
 
-// How far this try has come: from the task state store, which Airflow has since 3.3, or else from the log. Null if
-// neither can be had. An Airflow without the store is not asked for it: browsers report each answer of 404.
+// How far this try has come: the newer of the line in the task state store, which Airflow has since 3.3, and the last
+// line of the log. Null if neither can be had.
 export async function progressOf(run) {
-  return (await keptLine(run)) ?? (await loggedLine(run));
+  const [kept, logged] = await Promise.all([keptLine(run), loggedLine(run)]);
+  return (kept && logged && Date.parse(logged.at) > Date.parse(kept.at) ? logged : (kept ?? logged))?.text ?? null;
 }
 
-let hasStore = null;
+let hasStore = null; // an Airflow without the store is not asked for it: browsers report each answer of 404
 
 async function keptLine(run) {
   try {
@@ -182,8 +183,8 @@ async function keptLine(run) {
       return null;
     }
     const { task_state_store: kept } = await ask(`${pathOf(run)}/state-store?map_index=${run.map_index}`);
-    const progress = kept.find((one) => one.key === "customerly_progress")?.value;
-    return progress?.try === run.try_number ? progress.line : null;
+    const found = kept.find((one) => one.key === "customerly_progress");
+    return found?.value?.try === run.try_number ? { text: found.value.line, at: found.updated_at } : null;
   } catch {
     return null;
   }
@@ -200,7 +201,8 @@ async function loggedLine(run) {
     const query = `map_index=${run.map_index}&full_content=true`;
     const log = await ask(`${pathOf(run)}/logs/${run.try_number}?${query}`);
     const lines = (log.content ?? []).filter((line) => /airflow_provider_customerly/.test(line?.logger ?? ""));
-    return lines.at(-1)?.event ?? null;
+    const last = lines.at(-1);
+    return last ? { text: last.event, at: last.timestamp } : null;
   } catch {
     return null;
   }
