@@ -7,6 +7,9 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 PORT = 8080
 DOCS_PORT = 8000
+# Empty: a container image may forbid bytecode, and each of the many Airflow processes would then take seconds to
+# compile the same modules.
+PYTHONDONTWRITEBYTECODE =
 # As many tests at a time as the machine has cores. No more than four: some measure memory, some start an Airflow.
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 # PYTHON names a Python to use (default: the newest suitable one), AIRFLOW an Airflow (default: the newest).

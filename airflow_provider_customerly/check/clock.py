@@ -9,7 +9,8 @@ from calendar import timegm
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_customerly.check.judgement import Judgement, count, span
+from airflow_provider_customerly.check.judgement import Judgement, span
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.check.inquiry import Observed

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from airflow_provider_customerly.check.judgement import Judgement, count, listed
+from airflow_provider_customerly.check.judgement import Judgement, listed
 from airflow_provider_customerly.export.columns import FIELDS
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.check.inquiry import Observed

@@ -34,11 +34,6 @@ def failure(error: CustomerlyError) -> str:
     return f"returned {', '.join(words)}" if words else f"got no response: {error.what}"
 
 
-def count(number: int, noun: str) -> str:
-    """Return ``1 contact`` or ``2 contacts``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def span(seconds: float) -> str:
     """Return a duration in a readable unit."""
     for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):

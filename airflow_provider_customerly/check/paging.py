@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_customerly.check.inquiry import FAR_PAGE, SIZE
-from airflow_provider_customerly.check.judgement import Judgement, count, failure
+from airflow_provider_customerly.check.judgement import Judgement, failure
 from airflow_provider_customerly.client import CustomerlyProtocolError
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.check.inquiry import Observed, Page

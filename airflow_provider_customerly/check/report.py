@@ -11,6 +11,7 @@ from airflow_provider_customerly import __version__
 from airflow_provider_customerly.check.findings import Finding, find
 from airflow_provider_customerly.check.inquiry import Inquiry
 from airflow_provider_customerly.check.wire import Wire
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.client.session import AuthHeader
@@ -46,7 +47,7 @@ class Report:
 
     def to_text(self) -> str:
         """Return the report as text for a terminal."""
-        lines = [f"{self.base_url}, {self.checked_at}, {self.requests} requests", ""]
+        lines = [f"{self.base_url}, {self.checked_at}, {count(self.requests, 'request')}", ""]
         if self.obstacle is not None:
             return "\n".join([*lines, *textwrap.wrap(self.obstacle, _WIDTH), "", "The rest was not checked."])
         verdicts = list(self.verdicts().values())

@@ -97,7 +97,7 @@ def _write_runs(args: argparse.Namespace, runs: Iterable[Run]) -> None:
 
 
 def _shown(run: Run) -> dict[str, object]:
-    from airflow_provider_customerly.housekeeping import size
+    from airflow_provider_customerly.values.words import size
 
     outcome = f"{run.outcome} ({run.error})" if run.error else run.outcome
     return {**vars(run), "shown_outcome": outcome, "size": None if run.bytes is None else size(run.bytes)}

@@ -19,6 +19,7 @@ from airflow_provider_customerly.delivery.deliver import deliver_by
 from airflow_provider_customerly.delivery.outcomes import Verdict
 from airflow_provider_customerly.storage import Location, RunId
 from airflow_provider_customerly.values.email import forms_of
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     import threading
@@ -143,8 +144,8 @@ class _Erasure:
         self._finish(None)
         result = self._result()
         log.info(
-            "%d contacts: %d %s, %d already gone, %d failed.",
-            len(self._named),
+            "%s: %d %s, %d already gone, %d failed.",
+            count(len(self._named), "contact"),
             self._outcomes["deleted"],
             self._verb,
             self._outcomes["already_gone"],
@@ -267,10 +268,10 @@ class _Erasure:
         counts = self._record.counts
         what = "looked up" if self._is_dry else "deleted"
         return (
-            f"{self._failed.total} of {len(self._named)} contacts were not {what}: {self._failed}. "
-            f"{counts['deleted']} were {self._verb}, {counts['already_gone']} were already gone. The "
-            "positions count the source's entries from 1. Look up these contacts in Customerly, then run "
-            "this again; it skips contacts that are already gone."
+            f"{self._failed.total} of {count(len(self._named), 'contact')} could not be {what}: "
+            f"{self._failed}. The others: {counts['deleted']} {self._verb}, {counts['already_gone']} already "
+            "gone. The positions count the source's entries from 1. Look up these contacts in Customerly, "
+            "then run this again; it skips contacts that are already gone."
         )
 
 

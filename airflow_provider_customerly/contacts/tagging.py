@@ -14,6 +14,7 @@ from airflow_provider_customerly.delivery.blame import may_be_a_rows_fault
 from airflow_provider_customerly.delivery.deliver import deliver_by
 from airflow_provider_customerly.delivery.outcomes import Verdict
 from airflow_provider_customerly.values.tags import check_tags
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     import threading
@@ -113,8 +114,8 @@ class _Tagging:
             "seconds": round(time.monotonic() - self._begun, 3),
         }
         log.info(
-            "%d contacts: %d sent, %d already gone, %d refused.",
-            len(self._named),
+            "%s: %d sent, %d already gone, %d refused.",
+            count(len(self._named), "contact"),
             result["sent"],
             result["already_gone"],
             self._refused.total,
@@ -122,9 +123,10 @@ class _Tagging:
         if self._refused.total:
             kind = UnfinishedError if self._is_worth_another_try else RefusedError
             raise kind(
-                f"{self._refused.total} of {len(self._named)} contacts were refused: {self._refused}. "
-                f"{result['sent']} were sent. The positions count the source's entries from 1. Look "
-                "up these contacts in Customerly, or leave them out of the source.",
+                f"Customerly refused {self._refused.total} of {count(len(self._named), 'contact')}: "
+                f"{self._refused}. The others: {result['sent']} sent. The positions count the "
+                "source's entries from 1. Look up these contacts in Customerly, or leave them out of "
+                "the source.",
                 result,
             )
         return result

@@ -23,6 +23,7 @@ from airflow_provider_customerly.client import CustomerlyAuthError, CustomerlyEr
 from airflow_provider_customerly.export.columns import DELETIONS
 from airflow_provider_customerly.export.read import open_intact
 from airflow_provider_customerly.storage import Dataset, RefusedError
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -200,13 +201,13 @@ class Deletions:
         if "failed" in fates:
             self.is_settled = False
             log.warning(
-                "%d vanished contacts could not be looked up. The next full refresh tries again",
-                fates.count("failed"),
+                "%s could not be looked up. The next full refresh tries again",
+                count(fates.count("failed"), "vanished contact"),
             )
         if self.counts["still_there"]:
             log.warning(
-                "%d contacts are missing from the complete list, but a look-up finds them",
-                self.counts["still_there"],
+                "The complete list lacks %s that a look-up finds",
+                count(self.counts["still_there"], "contact"),
             )
         gone = [row for row, fate in zip(rows, fates, strict=True) if fate == "deleted"]
         told = [{**row, "confirmed_at": now} for row in gone]

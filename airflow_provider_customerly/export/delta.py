@@ -25,6 +25,7 @@ from airflow_provider_customerly.export.columns import FIELDS, TIMESTAMP
 from airflow_provider_customerly.storage import DamagedManifestError, RefusedError
 from airflow_provider_customerly.storage.commit import DELTA_LOG
 from airflow_provider_customerly.storage.manifest import list_numbers, read_manifest, read_manifests
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -204,10 +205,10 @@ class _Table:
             )
             self._table.load_as_version(self._table.version() + 1)
         log.info(
-            "Delta version %d: commit %d, %d rows\n%s",
+            "Delta version %d: commit %d, %s\n%s",
             self.version,
             commit.sequence,
-            commit.rows,
+            count(commit.rows, "row"),
             self._location,
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from airflow_provider_customerly.values.top_counts import shortened
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,16 +51,16 @@ class Guards:
         """Stop a table with suspiciously few rows."""
         if self._is_breached("min_rows", min_rows, rows, rows < min_rows):
             raise ExportGuardError(
-                f"The table has {rows} rows, fewer than min_rows={min_rows}. {_NOTHING} If this is expected, "
-                "lower min_rows."
+                f"The table has {count(rows, 'row')}, fewer than min_rows={min_rows}. {_NOTHING} "
+                "If this is expected, lower min_rows."
             )
         if last is None or max_shrink is None:
             return
         is_short = rows < last.rows * (1 - max_shrink)
         if self._is_breached("max_shrink", max_shrink, max(0, last.rows - rows), is_short, of=last.rows):
             raise ExportGuardError(
-                f"The table has {rows} rows, but the last one had {last.rows}. It shrank by more than "
-                f"max_shrink={max_shrink}. {_NOTHING} If this is expected, raise max_shrink for one run."
+                f"The table has {count(rows, 'row')}, but the last one had {last.rows}. It shrank by more "
+                f"than max_shrink={max_shrink}. {_NOTHING} If this is expected, raise max_shrink for one run."
             )
 
     def check_vanished(self, options: ExportOptions, vanished: int, known: int) -> None:

@@ -39,6 +39,7 @@ from airflow_provider_customerly.storage import (
     Write,
 )
 from airflow_provider_customerly.values.top_counts import most_frequent
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -360,8 +361,8 @@ class _Export:
 
 
 def _summary(result: dict[str, Any]) -> str:
-    facts = [f"{result['rows']} rows ({result['mode']})", result["verdict"]]
+    facts = [f"{count(result['rows'], 'row')} ({result['mode']})", result["verdict"]]
     facts += [f"{number} {what}" for what, number in result["changes"].items() if number]
     facts += [f"{number} {what}" for what, number in result["deletions"].items() if number]
-    facts += [f"{result['requests']} requests in {result['seconds']} s"]
+    facts += [f"{count(result['requests'], 'request')} in {result['seconds']} s"]
     return f"{result['contact_type']}: {', '.join(facts)}.\n{result['path']}/{result['manifest']}"

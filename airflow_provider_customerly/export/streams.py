@@ -20,6 +20,7 @@ from airflow_provider_customerly.export.guards import Guards, UnprovenError
 from airflow_provider_customerly.export.intent import refuse_a_day_that_is_over, refuse_another_project
 from airflow_provider_customerly.export.read import open_commit
 from airflow_provider_customerly.storage import VERSIONS, Column, Dataset, Location, Manifest
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,8 +115,12 @@ def export_stream(
         "seconds": round((manifest.finished_at - started).total_seconds(), 3),
     }
     log.info(
-        "Committed %s: %d rows, %d requests.\n%s/%s",
-        *(result[name] for name in ("stream", "rows", "requests", "path", "manifest")),
+        "Committed %s: %s, %s.\n%s/%s",
+        result["stream"],
+        count(manifest.rows, "row"),
+        count(result["requests"], "request"),
+        result["path"],
+        result["manifest"],
     )
     return result
 

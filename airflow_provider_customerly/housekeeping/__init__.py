@@ -3,7 +3,7 @@
 from airflow_provider_customerly.housekeeping.reset import Removal
 from airflow_provider_customerly.housekeeping.rows import find_plan, find_rejects
 from airflow_provider_customerly.housekeeping.runs import NEWEST, Run, list_runs
-from airflow_provider_customerly.housekeeping.survey import Survey, size, survey
+from airflow_provider_customerly.housekeeping.survey import Survey, survey
 from airflow_provider_customerly.housekeeping.verify import Verification, verify
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "find_plan",
     "find_rejects",
     "list_runs",
-    "size",
     "survey",
     "verify",
 ]

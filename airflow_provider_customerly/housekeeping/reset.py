@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_customerly.housekeeping.places import find_places, folder, is_ours, is_sync
-from airflow_provider_customerly.housekeeping.survey import size
 from airflow_provider_customerly.storage import Dataset, Location, Lock, RunId
 from airflow_provider_customerly.storage.commit import DELTA_LOG
 from airflow_provider_customerly.storage.manifest import MANIFESTS
 from airflow_provider_customerly.sync.damage import IDENTITY
+from airflow_provider_customerly.values.words import count, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +50,8 @@ class Removal:
 
     def __str__(self) -> str:
         where = ", ".join(str(folder(self._location, root)) for root in self._roots)
-        return f"{len(self._files)} files, {size(sum(file.size for file in self._files))}, at {where}"
+        total = size(sum(file.size for file in self._files))
+        return f"{count(len(self._files), 'file')}, {total}, at {where}"
 
     def run(self) -> None:
         """Remove the files.

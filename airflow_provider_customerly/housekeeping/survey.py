@@ -11,6 +11,7 @@ from airflow_provider_customerly.storage import DamagedManifestError, Dataset, R
 from airflow_provider_customerly.storage.manifest import MANIFESTS, list_numbers, read_manifests
 from airflow_provider_customerly.sync.counts import Counts
 from airflow_provider_customerly.sync.records import read_records
+from airflow_provider_customerly.values.words import count, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -191,7 +192,7 @@ def _lines(dataset: DatasetSummary) -> list[str]:
     lines = [f"{dataset.name}: commits: {dataset.commits}, files: {dataset.files}, {size(dataset.bytes)}"]
     if dataset.unnamed_files:
         lines.append(
-            f"    {dataset.unnamed_files} files belong to no commit: orphans, or files of a running run"
+            f"    files that belong to no commit: {dataset.unnamed_files}; orphans, or files of a running run"
         )
     for commit in dataset.newest:
         lines += _commit_lines(commit)
@@ -202,7 +203,7 @@ def _lines(dataset: DatasetSummary) -> list[str]:
 
 def _commit_lines(commit: Commit) -> list[str]:
     partition = " ".join(f"{key}={value}" for key, value in commit.partition.items())
-    facts = [f"{commit.rows} rows", size(commit.bytes)]
+    facts = [count(commit.rows, "row"), size(commit.bytes)]
     facts += [f"{number} {what}" for what, number in commit.deletions.items() if number]
     facts += [commit.verdict] if commit.verdict else []
     facts += [commit.reason] if commit.reason else []
@@ -210,15 +211,6 @@ def _commit_lines(commit: Commit) -> list[str]:
     if commit.newest_update:
         lines.append(f"        last_update from {commit.oldest_update} to {commit.newest_update}")
     return lines
-
-
-def size(number: float) -> str:
-    """Return a number of bytes in a readable unit."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_customerly.housekeeping.places import find_places, folder
-from airflow_provider_customerly.housekeeping.survey import size
 from airflow_provider_customerly.storage import Dataset, RefusedError
 from airflow_provider_customerly.storage.intact import find_problem
 from airflow_provider_customerly.storage.manifest import list_numbers, read_manifest
+from airflow_provider_customerly.values.words import count, size
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location, Manifest
@@ -36,8 +36,8 @@ class Verification:
 
     def to_text(self) -> str:
         """Return the outcome as text for a terminal."""
-        read = f"Read {size(self.bytes)} in {self.files} files of {self.commits} commits"
-        verdict = "All files are intact." if self.is_intact else f"{len(self.problems)} problems."
+        read = f"Read {size(self.bytes)} in {count(self.files, 'file')} of {count(self.commits, 'commit')}"
+        verdict = "All files are intact." if self.is_intact else f"{count(len(self.problems), 'problem')}."
         return "\n".join([self.path, *self.problems, f"{read}. {verdict}"])
 
 

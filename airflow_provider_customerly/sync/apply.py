@@ -24,6 +24,7 @@ from airflow_provider_customerly.sync.undo_file import Done
 from airflow_provider_customerly.sync.vanished import Vanished, handle_vanished, same_user_id
 from airflow_provider_customerly.values.progress import ProgressClock
 from airflow_provider_customerly.values.rows import Outgoing, Problem, Settled
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -301,7 +302,7 @@ class Application:
             }
             if not again or not self._counts.sent:
                 return
-            log.info("Sending %d refused rows again", len(again))
+            log.info("Sending %s again", count(len(again), "refused row"))
             now = int(time.time())
             unknown: list[Answer] = [
                 (key, sent.fingerprint, Status.UNKNOWN, now) for key, sent in again.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_customerly.sync.options import allowed, is_share
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.sync.counts import Counts
@@ -69,8 +70,9 @@ def breach(options: Options, counts: Counts, living: int) -> str | None:
     """Return which guard stops a plan, with the figures, or None. Parameters as in ``check_guards``."""
     if counts.rows_read < options.min_rows:
         return (
-            f"The source has {counts.rows_read} rows, fewer than min_rows={options.min_rows}. Nothing was "
-            "sent. Check the query and the table. If this is expected, lower min_rows for one run."
+            f"The source has {count(counts.rows_read, 'row')}, fewer than min_rows={options.min_rows}. "
+            "Nothing was sent. Check the query and the table. If this is expected, lower min_rows for one "
+            "run."
         )
     if counts.vanished > allowed(options.max_vanished, living):
         return (

@@ -23,6 +23,7 @@ from airflow_provider_customerly.sync.remainder import write_remainder
 from airflow_provider_customerly.sync.summary import shown_fields
 from airflow_provider_customerly.sync.undo import UndoPlanner, compared_with, open_undo
 from airflow_provider_customerly.values.progress import ProgressClock
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -281,8 +282,8 @@ def without_source(options: Options) -> Options:
 
 def _log_comparison(contacts: HeldContacts) -> None:
     log.info(
-        "Comparing with %d contacts, exported at %s UTC by run %s",
-        len(contacts),
+        "Comparing with %s, exported at %s UTC by run %s",
+        count(len(contacts), "contact"),
         f"{contacts.time:%Y-%m-%d %H:%M:%S}",
         contacts.export.run,
     )

@@ -11,6 +11,7 @@ from airflow_provider_customerly.client.meter import Meter
 from airflow_provider_customerly.sync.guards import held_against
 from airflow_provider_customerly.sync.records import Outcome, RunRecord
 from airflow_provider_customerly.values.top_counts import most_frequent
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.client import Client
@@ -114,11 +115,11 @@ class Results:
         """Return the error of a run with too many rejects."""
         waiting = counts.vanished - counts.vanished_handled - counts.not_found - counts.became_users
         lines = [
-            f"{counts.rejects} of {counts.rows_read} rows were not delivered, more than "
+            f"{counts.rejects} of {count(counts.rows_read, 'row')} were not delivered, more than "
             f"max_rejects={self._options.max_rejects} allows:",
             *reason_lines(counts),
-            f"{counts.sent} rows were sent, and {counts.unchanged} had not changed.",
-            *([f"{waiting} vanished contacts were left alone."] if waiting else ()),
+            f"{count(counts.sent, 'row')} sent, {counts.unchanged} unchanged.",
+            *([f"Vanished contacts that were left alone: {waiting}."] if waiting else ()),
             "Fix the rows in the warehouse. Refused rows are sent again when they change, or with "
             "retry_rejects=True.",
             "The rows, with reasons:",

@@ -27,6 +27,7 @@ from airflow_provider_customerly.sync.retention import remove_old_runs
 from airflow_provider_customerly.sync.state import State
 from airflow_provider_customerly.sync.summary import Summary, shown_fields
 from airflow_provider_customerly.sync.undo_file import write_undo
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.client import Client
@@ -310,8 +311,8 @@ class _Run:
         if prepared.compared_with is not None:
             self._results.comparison = summary.comparison(prepared.compared_with)
             log.info(
-                "Compared with Customerly: %d rows are already the same, %d were edited there (%s)",
-                summary.already_so,
+                "Compared with Customerly: %s already the same, %d edited there (%s)",
+                count(summary.already_so, "row"),
                 summary.edited,
                 f"on_edited={prepared.compared_with.on_edited}",
             )
@@ -362,8 +363,8 @@ class _Run:
                 self._keep(self._results.result(record, prepared))
             if prepared.counts.unknown:
                 log.warning(
-                    "The responses for %d rows were lost. The next run sends them again. They are in\n%s/%s",
-                    prepared.counts.unknown,
+                    "The responses for %s were lost. The next run sends them again. They are in\n%s/%s",
+                    count(prepared.counts.unknown, "row"),
                     self._state.location,
                     record.rejects,
                 )

@@ -154,7 +154,7 @@ def test_without_a_secret_the_record_has_positions_only(erase: Erase, location: 
 def test_one_that_fails_does_not_keep_the_others(erase: Erase, location: Location) -> None:
     erase.emulator.faults.plan([None, None, "400", None, "400"])
     with pytest.raises(
-        RefusedError, match=r"2 of 5 contacts were not deleted: at 2, 4: .*\(HTTP 400\)"
+        RefusedError, match=r"2 of 5 contacts could not be deleted: at 2, 4: .*\(HTTP 400\)"
     ) as red:
         erase(USERS[:5], contact_type="users", record_path=location)
     assert counts(red.value.result) == (3, 0, 2)

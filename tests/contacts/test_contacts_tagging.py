@@ -97,7 +97,7 @@ def test_strangers_that_are_passed_over_count_as_sent(tag: Tag) -> None:
 def test_strangers_that_spoil_a_batch_are_found_and_told(tag: Tag) -> None:
     tag.emulator.service.choices = Choices(tag_strangers="refuse")
     names = [*USERS[:20], "nobody@x.test", *USERS[20:], "no.one@x.test"]
-    with pytest.raises(RefusedError, match=r"2 of 132 contacts were refused: at 21, 132: .*HTTP 404") as red:
+    with pytest.raises(RefusedError, match=r"refused 2 of 132 contacts: at 21, 132: .*HTTP 404") as red:
         tag(names)
     assert (red.value.result["sent"], red.value.result["refused"]) == (130, 2)
     assert tag.tagged() == USERS
@@ -133,7 +133,7 @@ def test_outage_that_passes_refuses_nobody(tag: Tag) -> None:
 
 def test_failure_that_may_pass_is_worth_another_try(tag: Tag) -> None:
     tag.emulator.faults.plan([*["500"] * 5, None, *["500"] * 5])
-    with pytest.raises(UnfinishedError, match=r"1 of 2 contacts were refused: at 1: .*\(HTTP 500\)") as red:
+    with pytest.raises(UnfinishedError, match=r"refused 1 of 2 contacts: at 1: .*\(HTTP 500\)") as red:
         tag(USERS[:2], batch_size=1)
     assert not isinstance(red.value, RefusedError)
     assert tag(USERS[:2])["sent"] == 2

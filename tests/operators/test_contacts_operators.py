@@ -220,7 +220,7 @@ def test_a_refused_contact_fails_the_task_and_leaves_the_counts(
 ) -> None:
     emulator.faults.plan([None, "400"])
     ti = Pushed(dag_id="crm", run_id="r1", task_id="erase", map_index=-1, values={})
-    with pytest.raises(AirflowFailException, match="1 of 2 contacts were not deleted: at 1"):
+    with pytest.raises(AirflowFailException, match="1 of 2 contacts could not be deleted: at 1"):
         delete(user_ids=IDS[:2], do_xcom_push=do_xcom_push).execute({"ti": ti})
     assert left(emulator) == [USERS[0], *USERS[2:]]
     link = ti.values.pop("_link_CustomerlyRunLink", "")

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_customerly.operators import progress
 from airflow_provider_customerly.values.progress import ProgressClock
 
-SECONDS = 20
+SECONDS = 60
 
 
 class Store:

@@ -72,7 +72,7 @@ def test_refused_rows_turn_the_run_red_and_wait_until_they_change(sync: Sync) ->
     assert str(red.value).splitlines() == [
         "3 of 1000 rows were not delivered, more than max_rejects=0 allows:",
         "  refused in user_id: 3",
-        "997 rows were sent, and 0 had not changed.",
+        "997 rows sent, 0 unchanged.",
         "Fix the rows in the warehouse. Refused rows are sent again when they change, or with "
         "retry_rejects=True.",
         "The rows, with reasons:",
@@ -236,7 +236,7 @@ def test_nobody_vanishes_in_a_run_of_too_many_rejects(sync: Sync, caplog: pytest
     sync.run(rows)
     held = sync.emulator.store.count("users")
     broken = [(None, *row[1:]) for row in rows[:6]] + rows[6:98]
-    with pytest.raises(SyncRejectsError, match="8 vanished contacts were left alone") as red:
+    with pytest.raises(SyncRejectsError, match="Vanished contacts that were left alone: 8") as red:
         sync.run(broken, on_vanished="delete", max_rejects=5)
     result = red.value.result
     assert (result["invalid"], result["vanished"], result["vanished_handled"]) == (6, 8, 0)
