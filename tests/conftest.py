@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import tenacity
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Read by Airflow at its first import: nothing of a developer's own Airflow may be seen or touched, nor
 # that of another process that runs tests.
@@ -15,9 +15,12 @@ atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
-# How long an example takes says nothing on a busy machine.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# How long an example takes, or its making, says nothing on a busy machine. Each run has the same examples, so
+# that one which fails does so for everybody, and not for whoever happens to draw it.
+settings.register_profile(
+    "certain", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("certain")
 
 NEEDS_SERVICE = "needs service"
 

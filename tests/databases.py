@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 ENGINES = ("sqlite", "postgres", "mariadb", "duckdb")
 POSTGRES = os.environ.get("CUSTOMERLY_TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432/postgres")
 MARIADB = os.environ.get("CUSTOMERLY_TEST_MARIADB", "mysql://root@127.0.0.1:3306/")
+ANSWERS_WITHIN = 300
+"""Seconds: one that is not there refuses at once, and one that is late is not absent."""
 
 
 class Database:
@@ -107,7 +109,7 @@ def _postgres(folder: Path) -> Iterator[dict[str, Any]]:
             user=server["login"],
             password=server["password"],
             dbname=server["schema"],
-            connect_timeout=10,
+            connect_timeout=ANSWERS_WITHIN,
             autocommit=True,
         )
     with closing(connection):
@@ -130,7 +132,7 @@ def _mariadb(folder: Path) -> Iterator[dict[str, Any]]:
             port=server["port"],
             user=server["login"],
             password=server["password"] or "",
-            connect_timeout=10,
+            connect_timeout=ANSWERS_WITHIN,
         )
     with closing(connection), closing(connection.cursor()) as cursor:
         cursor.execute(f"create database {schema} character set utf8mb4")

@@ -126,9 +126,9 @@ def test_a_deviation_of_one_contact(fields: dict[str, Any], expected: dict[str, 
 
 def test_a_slow_account() -> None:
     with Emulator(users=130, leads=0) as emulator:
-        emulator.faults.drip_seconds = 2
+        emulator.faults.drip_seconds = 3
         emulator.faults.plan([None] * 3 + ["drip"])  # the first whole page
-        report = check(emulator, timeout=3)  # an answer that arrives bit by bit may take twice as long
+        report = check(emulator, timeout=5)  # an answer that arrives bit by bit may take twice as long
     assert changes(report) == differs("speed")
 
 

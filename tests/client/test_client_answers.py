@@ -65,7 +65,7 @@ def error(message: object) -> dict[str, object]:
     return {"error": {"message": message, "code": 0}}
 
 
-def fail(*replies: Reply, budget: float = 0.0, timeout: float = 5.0) -> tuple[CustomerlyError, int]:
+def fail(*replies: Reply, budget: float = 0.0, timeout: float = 30.0) -> tuple[CustomerlyError, int]:
     """Ask once; return what was raised and how many requests that took."""
     with (
         ScriptedServer(*replies) as server,

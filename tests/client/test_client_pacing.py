@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,10 @@ def test_starts_are_spaced_over_all_threads() -> None:
         Client("tok", server.url, requests_per_second=50, max_concurrency=8) as client,
         ThreadPoolExecutor(8) as pool,
     ):
+        began = time.monotonic()
         list(pool.map(lambda _: client.list_tags(), range(11)))
-        assert max(seen.at for seen in server.seen) - min(seen.at for seen in server.seen) > 0.1
+        # The last one starts ten intervals after the first, though the server may see the first one late.
+        assert time.monotonic() - began > 0.19
 
 
 def test_turn_is_free_while_a_retry_waits() -> None:

@@ -48,7 +48,7 @@ def contacts(emulator: Emulator) -> None:
 class Erase:
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
-        self.client = Client(emulator.token, emulator.url, max_concurrency=8, retry_budget=5)
+        self.client = Client(emulator.token, emulator.url, max_concurrency=8, retry_budget=60)
 
     def __call__(self, names: list[Any], by: Any = "email", **options: Any) -> dict[str, Any]:
         return erase_contacts(self.client, collect(by, [names]), **options)

@@ -21,7 +21,7 @@ class Api(requests.Session):
 
     def request(self, method, url, *args, **kwargs):  # type: ignore[no-untyped-def]
         base = self.emulator.origin if url.startswith("/__") else self.emulator.url
-        return super().request(method, base + url, *args, timeout=10, **kwargs)
+        return super().request(method, base + url, *args, timeout=60, **kwargs)
 
     def rows(self, kind: str = "users", **query: object) -> list[dict]:
         return self.get(f"/{kind}/list", params=query).json()["data"][kind]

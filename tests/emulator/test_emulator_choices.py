@@ -15,7 +15,7 @@ pytestmark = pytest.mark.emulator(users=230, leads=60, seed=7)
 
 def ask(emulator: Emulator, path: str = "/users/list", **query: Any) -> requests.Response:
     headers = {"Authorization": f"Bearer {emulator.token}"}
-    return requests.get(emulator.url + path, params=query, headers=headers, timeout=10)
+    return requests.get(emulator.url + path, params=query, headers=headers, timeout=60)
 
 
 def rows(emulator: Emulator, **query: Any) -> list[dict[str, Any]]:
@@ -95,8 +95,8 @@ def test_refusals() -> None:
     choices = Choices(legacy_header=False, token_status=401, token_message="No.", missing_message="None.")
     with Emulator(users=1, leads=0, choices=choices) as emulator:
         legacy = {"Authentication": f"AccessToken: {emulator.token}"}
-        assert requests.get(f"{emulator.url}/tags", headers=legacy, timeout=10).status_code == 500
-        unknown = requests.get(f"{emulator.url}/tags", headers={"Authorization": "Bearer x"}, timeout=10)
+        assert requests.get(f"{emulator.url}/tags", headers=legacy, timeout=60).status_code == 500
+        unknown = requests.get(f"{emulator.url}/tags", headers={"Authorization": "Bearer x"}, timeout=60)
         assert (unknown.status_code, unknown.json()["error"]["message"]) == (401, "No.")
         assert ask(emulator, "/users", email="a@b.test").json()["error"]["message"] == "None."
 

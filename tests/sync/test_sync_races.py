@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COUNT = 120
+MOST_MORE_ROUNDS = 100
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(12, marks=pytest.mark.slow)])
 def test_of_two_runs_at_once_only_one_sends(tmp_path: Path, rounds: int) -> None:
     told = 0
     with Emulator(users=0, leads=0, latency=0.01) as emulator:
-        for night in range(rounds):
+        for night in range(rounds + MOST_MORE_ROUNDS):
             source = Rows(("email", "seats"), [(f"c{n}@shop.test", night) for n in range(COUNT)])
             job = Job(emulator.url, emulator.token, str(tmp_path), source, Options(batch_size=10))
             runs = start_together(job, job)
@@ -36,7 +37,10 @@ def test_of_two_runs_at_once_only_one_sends(tmp_path: Path, rounds: int) -> None
                 if result["outcome"] == "LockedError":
                     told += 1
                     assert f"process {run.pid} on" in result["message"]
-        assert {one["attributes"]["seats"] for one in emulator.store.truth("users").values()} == {rounds - 1}
+            # On a busy machine one of them may come when the other has ended: then they meet another night.
+            if told and night + 1 >= rounds:
+                break
+        assert {one["attributes"]["seats"] for one in emulator.store.truth("users").values()} == {night}
     assert told > 0
 
 
