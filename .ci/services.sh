@@ -15,7 +15,7 @@ answers() {
 }
 
 wait_for() {
-    tries=60
+    tries=300
     until answers "$2"; do
         tries=$((tries - 1))
         if [ "$tries" = 0 ]; then
@@ -29,9 +29,13 @@ wait_for() {
 install() {
     [ -n "${CI:-}" ] || return 1
     echo "Installing $* ..."
-    [ -n "${updated:-}" ] || apt-get update -qq
+    # The machine may be updating itself, and a mirror may be busy.
+    patient="-o DPkg::Lock::Timeout=600 -o Acquire::Retries=5"
+    # shellcheck disable=SC2086
+    [ -n "${updated:-}" ] || apt-get $patient update -qq
     updated=yes
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get $patient install -qq -y --no-install-recommends "$@" >/dev/null
 }
 
 # What is installed here lets the tests in from this machine without a password, as postgres and as root.

@@ -20,13 +20,17 @@ _ARGUMENTS = [
 ]
 
 
+LONGEST = 300_000
+"""Milliseconds to wait for what must come: a slow machine needs minutes for Airflow's own pages."""
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     if _PATH is None:
         pytest.skip("needs service: no chromium, chromium-browser or google-chrome is installed")
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=LONGEST)
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=_PATH, args=_ARGUMENTS)
+        running = playwright.chromium.launch(executable_path=_PATH, args=_ARGUMENTS, timeout=LONGEST)
         yield running
         running.close()
 
@@ -42,6 +46,7 @@ def looking(
         "viewport": {"width": width, "height": 900},
     }
     with browser.new_context(**options) as context:
+        context.set_default_timeout(LONGEST)
         if token is not None:
             context.add_cookies([{"name": "_token", "value": token, "url": address}])
         context.add_init_script(f"localStorage.setItem('theme', '{theme}')")

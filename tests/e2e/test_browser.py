@@ -10,7 +10,7 @@ import pytest
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk import BaseHook
 from airflow_process import Airflow
-from chromium import chromium
+from chromium import LONGEST, chromium
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from airflow_provider_customerly.emulator import Emulator
@@ -67,9 +67,10 @@ def address(airflow: Airflow) -> Iterator[str]:
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     with browser.new_context(base_url=address, locale="en-US") as context:
+        context.set_default_timeout(LONGEST)
         page = context.new_page()
         yield page
-        page.request.delete(f"/api/v2/connections/{NEW}")
+        page.request.delete(f"/api/v2/connections/{NEW}", timeout=LONGEST)
 
 
 def new_connection(page: Page) -> Locator:
@@ -144,7 +145,7 @@ def test_button_tests_what_the_form_has_saved(page: Page, customerly: Emulator) 
 
 def test_button_asks_for_the_token_and_names_no_other_connection(page: Page, customerly: Emulator) -> None:
     fields = {"conn_type": "customerly", "host": customerly.url, "port": 443}
-    created = page.request.post("/api/v2/connections", data={"connection_id": NEW, **fields})
+    created = page.request.post("/api/v2/connections", data={"connection_id": NEW, **fields}, timeout=LONGEST)
     assert created.ok, created.text()
     page.goto("/connections")
     with page.expect_response("**/connections/test") as answer:
@@ -165,7 +166,7 @@ def test_button_tells_whether_the_token_is_known(
 ) -> None:
     # With a port of its own, as Airflow 3.3.1 and 3.3.2 want it.
     fields = {"conn_type": "customerly", "host": "127.0.0.1", "port": customerly.port, "password": token}
-    created = page.request.post("/api/v2/connections", data={"connection_id": NEW, **fields})
+    created = page.request.post("/api/v2/connections", data={"connection_id": NEW, **fields}, timeout=LONGEST)
     assert created.ok, created.text()
     page.goto("/connections")
     page.get_by_role("row", name=NEW).get_by_role("button", name="Test Connection").click()

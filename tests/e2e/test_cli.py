@@ -7,7 +7,7 @@ from pathlib import Path
 
 import airflow
 import pytest
-from airflow_process import Airflow
+from airflow_process import LONGEST, Airflow
 from packaging.version import Version
 
 from airflow_provider_customerly.client import Client
@@ -28,7 +28,7 @@ def run(airflow: Airflow, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=airflow.environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LONGEST,
     )
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from airflow_process import LONGEST, PATIENCE
 
 DAGS = Path(__file__).parent.parent.parent / "dags"
 DAG_IDS = {
@@ -61,10 +62,10 @@ def found(path: Path, home: Path) -> subprocess.CompletedProcess[str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     return subprocess.run(
         [sys.executable, "-c", IMPORT, str(path)],
-        env={**own, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
+        env={**own, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", **PATIENCE},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LONGEST,
     )
 
 

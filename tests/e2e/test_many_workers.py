@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from airflow_process import REPOSITORY
+from holding import held_from
 from many_workers import ManyWorkers, Worker, airflow_of_many_workers
 from warehouse_customers import warehouse_connection
 
@@ -30,6 +32,8 @@ KILLED = "many_workers"
 Projects: TypeAlias = dict[str, Emulator]
 USERS = 30_000
 ROWS, BATCH, CONCURRENCY = 3_000, 10, 4
+PAGES_READ, SEGMENT = 200, 4_000  # users per segment of what an export has read
+BATCHES_SENT = 44
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +92,17 @@ def written(project: Emulator) -> int:
     return asked.get("POST /users", 0)
 
 
+def noted(location: Location) -> int:
+    """How many outcomes the journal of the sync has."""
+    pages = location.join("state").join(f"{KILLED}.sync").join("journal")
+    return sum(len(json.loads(pages.read(name))["lines"]) for name in pages.list())
+
+
+def staged(location: Location) -> int:
+    """How many segments the export has left for its next try."""
+    return len(location.join("contacts").join("users").list("_staging"))
+
+
 def test_projects_are_exported_side_by_side(
     airflow: ManyWorkers, projects: Projects, s3_location: Location
 ) -> None:
@@ -99,6 +114,7 @@ def test_projects_are_exported_side_by_side(
         for project in projects.values():
             project.service.latency = 0
         airflow.wait_until(lambda: airflow.ended(PROJECTS))
+    airflow.pause(PROJECTS)  # or it is due again where another test counts its tasks
     assert airflow.last_run(PROJECTS) == [
         (f"export_{contact_type}", "success", 1) for contact_type in ("leads", "users") for _ in projects
     ]
@@ -113,12 +129,11 @@ def test_when_a_worker_is_killed_another_goes_on(
     airflow: ManyWorkers, projects: Projects, customers: Database, s3_location: Location
 ) -> None:
     eu, us = projects["eu"], projects["us"]
-    with Worker.started(airflow, "a") as first:
-        half_done(airflow, eu, us)
+    with Worker.started(airflow, "a") as first, half_done(airflow, eu, us, s3_location):
         first.signal(signal.SIGKILL)
     airflow.wait_until(lambda: not eu.stats()["in_flight"] and not us.stats()["in_flight"])
     eu.service.stats.reset()
-    eu.service.latency = us.service.latency = 0
+    airflow.take_for_dead()
     with Worker.started(airflow, "b"):
         airflow.wait_until(lambda: airflow.ended(KILLED))
 
@@ -127,7 +142,7 @@ def test_when_a_worker_is_killed_another_goes_on(
     assert eu.stats()["requests"] < USERS / 100 * 0.8  # from the start it would be more than one a page
     synced = airflow.results(KILLED)["sync"]
     assert synced["sent"] + synced["unchanged"] == synced["rows_read"] == ROWS
-    assert synced["unchanged"] >= 30 * BATCH
+    assert synced["unchanged"] >= BATCHES_SENT * BATCH
     assert seats(us) == {f"c{n}@warehouse.test": n for n in range(ROWS)}
     # What was answered but not noted when the worker died is sent twice, and no more than that.
     assert us.stats()["contacts_accepted"] <= ROWS + 2 * CONCURRENCY * BATCH
@@ -139,13 +154,13 @@ def test_a_worker_that_stood_still_does_no_harm(
 ) -> None:
     eu, us = projects["eu"], projects["us"]
     with Worker.started(airflow, "a") as first:
-        half_done(airflow, eu, us)
-        first.signal(signal.SIGSTOP)
+        with half_done(airflow, eu, us, s3_location):
+            first.signal(signal.SIGSTOP)
         airflow.wait_until(lambda: not eu.stats()["in_flight"] and not us.stats()["in_flight"])
         customers.execute("update customers set seats = seats + 10000")
         # Not deletions: a contact that the first try had read before it was deleted stays in this export.
         eu.store.churn(50, {"update": 3, "create": 1})
-        eu.service.latency = us.service.latency = 0
+        airflow.take_for_dead()
         with Worker.started(airflow, "b"):
             airflow.wait_until(lambda: airflow.ended(KILLED))
             before = set(s3_location.list())
@@ -161,21 +176,21 @@ def test_a_worker_that_stood_still_does_no_harm(
     assert {Path(name).parts[2] for name in after - before} <= {"_staging", "journal", "rejects", "runs"}
 
 
-def half_done(airflow: ManyWorkers, eu: Emulator, us: Emulator) -> None:
-    """Start an export of one project and a sync to another, and come back in the middle of both."""
-    eu.service.latency = us.service.latency = 0.3
+@contextmanager
+def half_done(airflow: ManyWorkers, eu: Emulator, us: Emulator, s3_location: Location) -> Iterator[None]:
+    """Start an export of one project and a sync to another, and hold both in the middle."""
+    eu.service.latency = us.service.latency = 0.0
     airflow.unpause(KILLED)
-    airflow.api.trigger(KILLED)
-
-    def in_the_middle() -> bool:
-        far_enough = {eu: eu.stats()["requests"] >= USERS / 100 * 0.6, us: written(us) >= 40}
-        for project, enough in far_enough.items():
-            if enough:
-                project.service.latency = 5  # wait there for the other
-        return all(far_enough.values())
-
-    airflow.wait_until(in_the_middle)
-    assert written(us) < ROWS / BATCH
+    with (
+        held_from(eu, "GET /users/list", PAGES_READ + 1),
+        held_from(us, "POST /users", BATCHES_SENT + 1),
+    ):
+        airflow.api.trigger(KILLED)
+        # What was answered is also kept: all but the pages that do not fill a segment yet.
+        airflow.wait_until(lambda: staged(s3_location) >= PAGES_READ * 100 // SEGMENT - 1)
+        airflow.wait_until(lambda: noted(s3_location) >= BATCHES_SENT * BATCH)
+        assert written(us) < ROWS / BATCH
+        yield
 
 
 def assert_tried_again(airflow: ManyWorkers) -> None:

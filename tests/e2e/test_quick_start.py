@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from airflow_process import reserved_ports
 from docs_blocks import REPOSITORY, blocks
 from uv import find_uv_bin
 
@@ -35,23 +35,23 @@ def fresh(tmp_path: Path) -> dict[str, str]:
         "PATH": f"{environment / 'bin'}{os.pathsep}/usr/local/bin{os.pathsep}/usr/bin{os.pathsep}/bin",
         "VIRTUAL_ENV": str(environment),
         "UV_CACHE_DIR": cache,
+        "UV_HTTP_TIMEOUT": "300",  # for a busy network, and a machine that has no time for it
+        "UV_HTTP_RETRIES": "10",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "NO_PROXY": "127.0.0.1,localhost",
     }
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def paste(texts: list[str], fresh: dict[str, str]) -> list[str]:
     """Paste one text after the other into one shell, and return what each prints."""
-    port = free_port()
-    # A person waits for the emulator's "Ready" before the next paste.
-    wait = f"until curl -s -o /dev/null 127.0.0.1:{port}/v1/tags; do sleep 0.1; done\n"
+    # Minutes pass until the emulator listens: held, nobody else gets the port.
+    with reserved_ports(1) as [port]:
+        return paste_with(port, texts, fresh)
+
+
+def paste_with(port: int, texts: list[str], fresh: dict[str, str]) -> list[str]:
+    # A person waits for the emulator's "Ready" before the next paste, as long as it runs.
+    wait = f"until curl -s -o /dev/null 127.0.0.1:{port}/v1/tags; do kill -0 $!; sleep 0.1; done\n"
     lines = ["set -e", "trap 'kill $(jobs -p)' EXIT"]
     for text in texts:
         lines.append("echo @@@@")

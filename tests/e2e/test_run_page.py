@@ -1,7 +1,6 @@
 """The run page in a real browser: it shows what Airflow and Customerly have, to those who may see it."""
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 from airflow import __version__ as airflow_version
 from chromium import chromium, looking, show
+from holding import held_from
 from playwright.sync_api import Browser, Page, Route, expect
 from run_pages import (
     EXPORT,
@@ -23,6 +23,7 @@ from run_pages import (
     seen,
     sellers,
     tile,
+    wait_until,
 )
 from strangers import STRANGER
 
@@ -291,11 +292,13 @@ def test_a_running_task_shows_how_far_it_has_come(page: Page, airflow: Seen, exp
     usual = store.max_per_page, service.latency
     store.max_per_page, service.latency = 10, 1.0
     try:
-        run = Run(EXPORT, airflow.api.trigger(EXPORT), "export_users")
-        if has_state_store():
-            page.route("**/logs/*", lambda route: route.fulfill(json={"content": []}))
-        progress = show(page, run.page).locator(".progress")
-        expect(progress).to_have_text(re.compile(r"^\d+ of about \d+ contacts read, \d+/s"), timeout=120_000)
+        # It reads a few pages and is held then: else it may end before the page looks at it again.
+        with held_from(airflow.emulator, "GET /users/list", 12):
+            run = Run(EXPORT, airflow.api.trigger(EXPORT), "export_users")
+            if has_state_store():
+                page.route("**/logs/*", lambda route: route.fulfill(json={"content": []}))
+            progress = show(page, run.page).locator(".progress")
+            expect(progress).to_have_text(re.compile(r"^\d+ of about \d+ contacts read, \d+/s"))
     finally:
         store.max_per_page, service.latency = usual
     assert airflow.api.wait_for(EXPORT, run.run_id) == "success"
@@ -342,16 +345,14 @@ def test_airflow_leads_to_the_pages(page: Page, airflow: Seen, export: Run) -> N
 
 @pytest.mark.usefixtures("export")  # which starts the other DAG
 def test_tab_on_a_task_that_is_not_ours(page: Page, airflow: Seen) -> None:
-    until = time.monotonic() + 120
-    instances: list[dict[str, Any]] = []
-    while not instances and time.monotonic() < until:
-        time.sleep(0.5)
+    def started() -> Any:
         status, found = airflow.api.ask(
             "GET", f"dags/{SCORES}/dagRuns/~/taskInstances?task_id=build_users_scores"
         )
         assert status == 200
-        instances = found["task_instances"]
-    instance = instances[0]
+        return found["task_instances"]
+
+    instance = wait_until(started)[0]
     main = show(page, Run(SCORES, instance["dag_run_id"], "build_users_scores").page)
     expect(main).to_contain_text("Not a Customerly task")
 

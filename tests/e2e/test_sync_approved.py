@@ -1,14 +1,13 @@
 """The example DAG with an approval: a person answers in the web interface, or by the API that it uses."""
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow_process import REPOSITORY, Airflow, Api, connection
+from airflow_process import LONGEST, REPOSITORY, Airflow, Api, connection, daily_far_from_now
 from chromium import chromium, looking, show
 from databases import Database
 from playwright.sync_api import Page, expect
@@ -21,7 +20,6 @@ from airflow_provider_customerly.sync import Options, sync_contacts
 
 DAG = "customerly_sync_approved"
 SYNC = "customers_approved"
-SECONDS = 400  # a machine at leisure needs a tenth
 DELIVERED = CUSTOMERS - 2
 REFUSED = "customer201@warehouse.test"
 
@@ -39,9 +37,7 @@ class Nights:
         self.api, self.airflow, self.emulator = api, airflow, emulator
 
     def trigger(self, **params: Any) -> str:
-        status, run = self.api.ask("POST", f"dags/{DAG}/dagRuns", {"logical_date": None, "conf": params})
-        assert status == 200, run
-        return str(run["dag_run_id"])
+        return self.api.trigger(DAG, **params)
 
     def question(self, run: str) -> str:
         """Wait until the plan waits for a person; return what that one reads."""
@@ -100,7 +96,7 @@ class Nights:
         return file.read_text()
 
     def wait_until(self, condition: Callable[[], Any]) -> Any:
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + LONGEST
         while not (found := condition()):
             assert time.monotonic() < until, (self.airflow.home / "standalone.log").read_text()[-5000:]
             time.sleep(0.2)
@@ -117,7 +113,8 @@ def page(nights: Nights) -> Iterator[Page]:
 @pytest.fixture
 def nights(airflow: Airflow, emulator: Emulator, database: Database, tmp_path: Path) -> Iterator[Nights]:
     (tmp_path / "dags").mkdir()
-    shutil.copy(REPOSITORY / "dags" / f"{DAG}.py", tmp_path / "dags")
+    text = (REPOSITORY / "dags" / f"{DAG}.py").read_text()
+    (tmp_path / "dags" / f"{DAG}.py").write_text(daily_far_from_now(text))
     add_customers(database, emulator)
     airflow.settings |= {
         "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"),
