@@ -26,6 +26,7 @@ from airflow_provider_customerly.reading.instants import earlier, written_like
 from airflow_provider_customerly.reading.list_end import ServedSizes
 from airflow_provider_customerly.reading.records import stamp_of
 from airflow_provider_customerly.reading.sweep import Sweep, Ticket
+from airflow_provider_customerly.reading.tie_order import TieOrder
 from airflow_provider_customerly.reading.windows import START, Mark
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Chain:
         self._began = clock()
         self._began_wall = wall()
         self._sizes = ServedSizes(largest)
+        self._order = TieOrder()
         self._floor: Mark = (low, 0) if low else START
         self._sweep = self._begin_sweep(self._floor, start, prefetch=prefetch)
         self._sweeps = 0  # finished ones
@@ -198,7 +200,15 @@ class Chain:
 
     def _begin_sweep(self, floor: Mark, start: int, **options: Any) -> Sweep:
         return Sweep(
-            floor, start, self._sizes, self.fold, self.certificate, self._clock, low=self._low, **options
+            floor,
+            start,
+            self._sizes,
+            self.fold,
+            self._order,
+            self.certificate,
+            self._clock,
+            low=self._low,
+            **options,
         )
 
     def _position_of(self, mark: Mark) -> int:

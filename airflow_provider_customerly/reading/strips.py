@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from bisect import insort
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_provider_customerly.reading.tie_order import SURE, Doubt, TieOrder
 from airflow_provider_customerly.reading.windows import START, Mark, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _FEWEST_SHARED = 3
 _FEWEST_SHARED_IF_MOVED = 6
+_COMPARED = 200  # members at either end of a group
 
 Run = dict[int, None]
 """Adjacent contacts with the same timestamp, in the order in which they were seen."""
@@ -99,7 +102,7 @@ class Strip:
         """Position after the last row of the head."""
         return self.offset + len(self.head)
 
-    def join(self, upper: Strip) -> Joint:
+    def join(self, upper: Strip, order: TieOrder) -> Joint:
         """Add a strip that starts after the start of this one, unless contacts may be between them."""
         if upper.low <= self.high or upper.is_from_start:
             grown = (upper.high, len(upper.tail)) > (self.high, len(self.tail))
@@ -107,13 +110,24 @@ class Strip:
                 self._end_as(upper)
         elif upper.first == self.last:
             overlap = self.end - upper.offset
-            rest = _continuation(self.tail, upper.head, overlap, is_whole=not upper.has_one_stamp)
-            if rest is None:
+            link = _continuation(
+                self.tail,
+                upper.head,
+                overlap,
+                is_whole=not upper.has_one_stamp,
+                is_order_kept=not order.has_changed,
+            )
+            if link is None:
                 # A strip that adds nothing is dropped, because the gap before it could never be closed.
                 is_known = upper.has_one_stamp and upper.head.keys() <= self.tail.keys()
                 return Joint.LOOSE if is_known else Joint.GAP
+            rest, shared = link
+            start = self.tail_start
             grown = bool(rest) or not upper.has_one_stamp
             self.tail.update(rest)
+            if grown and shared < SURE:
+                end = None if upper.has_one_stamp else upper.head_end
+                order.rely(self.last, Doubt(start, upper.offset, end, last_of(self.tail)))
             if not upper.has_one_stamp:
                 self._end_as(upper)
             elif grown:
@@ -139,7 +153,14 @@ class Strip:
         self.step = self.stuck = 0
 
 
-def _continuation(tail: Run, head: Run, overlap: int, *, is_whole: bool) -> Run | None:
+class _Link(NamedTuple):
+    rest: Run
+    """What the second run adds to the first."""
+    shared: int
+    """Number of contacts that both have in the same order."""
+
+
+def _continuation(tail: Run, head: Run, overlap: int, *, is_whole: bool, is_order_kept: bool) -> _Link | None:
     """Return what ``head`` adds to ``tail`` if both have the same contacts in the same order.
 
     Then no other contact of the group is missing between the two, because it would be after the shared ones
@@ -148,6 +169,7 @@ def _continuation(tail: Run, head: Run, overlap: int, *, is_whole: bool) -> Run 
     :param overlap: number of shared rows, by position. If rows have moved, the number of shared contacts
         differs, and more of them are required, because a few may be in the same order by chance.
     :param is_whole: True if no contact with that timestamp follows ``head``.
+    :param is_order_kept: False if the order was seen to change. More are required then.
     """
     keys = list(head)
     shared: list[int] = []
@@ -159,14 +181,25 @@ def _continuation(tail: Run, head: Run, overlap: int, *, is_whole: bool) -> Run 
         return None
     shared.reverse()
     count = min(len(shared), len(keys))
+    fewest = _FEWEST_SHARED if len(shared) == overlap else _FEWEST_SHARED_IF_MOVED
     if (
-        count < (_FEWEST_SHARED if len(shared) == overlap else _FEWEST_SHARED_IF_MOVED)
+        count < (fewest if is_order_kept else SURE)
         or shared[:count] != keys[:count]
         or (is_whole and len(shared) > count)
     ):
         return None
     rest = dict.fromkeys(keys[count:])
-    return rest if rest.keys().isdisjoint(tail) else None
+    return _Link(rest, count) if rest.keys().isdisjoint(tail) else None
+
+
+def first_of(run: Run) -> list[int]:
+    """Return the first contacts of a run, as many as are worth comparing."""
+    return list(islice(run, _COMPARED))
+
+
+def last_of(run: Run) -> list[int]:
+    """Return the last contacts of a run, as many as are worth comparing."""
+    return list(islice(reversed(run), _COMPARED))[::-1]
 
 
 class Added(NamedTuple):
@@ -181,8 +214,9 @@ class Added(NamedTuple):
 class Strips:
     """All strips of a sweep. The first one starts at the floor; its end is what is proven so far."""
 
-    def __init__(self, floor: Strip) -> None:
+    def __init__(self, floor: Strip, order: TieOrder) -> None:
         self._all = [floor]
+        self._order = order
 
     def __len__(self) -> int:
         return len(self._all)
@@ -200,6 +234,18 @@ class Strips:
         """Number of windows after a gap."""
         return sum(strip.windows for strip in self._all[1:])
 
+    def runs(self, stamp: str) -> Iterator[list[int]]:
+        """Return the contacts with a timestamp at the start or the end of each strip, in their order."""
+        for strip in self._all:
+            if strip.last == stamp:
+                yield last_of(strip.tail)
+            if strip.first == stamp:
+                yield first_of(strip.head)
+
+    def stamps(self) -> set[str]:
+        """Return the timestamps at the start or the end of any strip."""
+        return {stamp for strip in self._all for stamp in (strip.first, strip.last)}
+
     def with_upper(self) -> Iterable[tuple[Strip, Strip | None]]:
         """Return each strip with the one after the next gap; None after the last."""
         return zip(self._all, [*self._all[1:], None], strict=True)
@@ -207,7 +253,7 @@ class Strips:
     def add(self, strip: Strip) -> Added:
         """Add a strip, and join the strips that it connects."""
         before = len(self._all)
-        self._all.insert(1, strip) if strip.is_from_start else insort(self._all, strip, key=_order)
+        self._all.insert(1, strip) if strip.is_from_start else insort(self._all, strip, key=_place)
         joints = self._join()
         is_loose = any(one is strip and joint is Joint.LOOSE for one, joint in joints)
         grown = len(self._all) > before or any(joint is Joint.GROWN for _, joint in joints)
@@ -224,7 +270,7 @@ class Strips:
         joints: list[tuple[Strip, Joint]] = []
         index = 0
         while index + 1 < len(self._all):
-            joint = self._all[index].join(self._all[index + 1])
+            joint = self._all[index].join(self._all[index + 1], self._order)
             if joint is Joint.GAP:
                 index += 1
             else:
@@ -232,5 +278,5 @@ class Strips:
         return joints
 
 
-def _order(strip: Strip) -> tuple[Mark, int]:
+def _place(strip: Strip) -> tuple[Mark, int]:
     return (strip.low, strip.offset)

@@ -18,6 +18,7 @@ from airflow_provider_customerly.client.errors import CustomerlyProtocolError
 from airflow_provider_customerly.reading.list_end import EmptyList, ListEnd
 from airflow_provider_customerly.reading.strips import Strip, Strips
 from airflow_provider_customerly.reading.tie import TieGroup
+from airflow_provider_customerly.reading.tie_order import members
 from airflow_provider_customerly.reading.windows import (
     START,
     Mark,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.reading.fold import Fold
     from airflow_provider_customerly.reading.list_end import ServedSizes
     from airflow_provider_customerly.reading.records import Record
+    from airflow_provider_customerly.reading.tie_order import TieOrder
 
 _WRONG_ENDS = 16
 _VAIN_ANSWERS = 60
@@ -42,7 +44,7 @@ _TRIES_IN_GROUP = 3
 _MOST_ANSWERS, _TIMES_ITS_PAGES = 300, 4
 """The most responses a sweep takes, not counting those for groups, because a growing list never ends."""
 
-Purpose = Literal["next", "ahead", "behind", "tie", "probe"]
+Purpose = Literal["next", "ahead", "behind", "tie", "order", "probe"]
 
 
 class Ticket(NamedTuple):
@@ -75,6 +77,7 @@ class Sweep:
     :param start: position to start at, a guess of where ``floor`` is.
     :param sizes: page sizes that the server returns.
     :param fold: takes the rows with a timestamp of ``low`` or later.
+    :param order: what is known of the order among equal timestamps.
     :param prefetch: how many windows may be in flight or beyond the proven part.
     :param ahead_until: position up to which windows may be requested before they are known to be needed.
         Later ones are read one at a time.
@@ -89,6 +92,7 @@ class Sweep:
         start: int,
         sizes: ServedSizes,
         fold: Fold,
+        order: TieOrder,
         certificate: Certificate,
         clock: Callable[[], float],
         *,
@@ -116,14 +120,16 @@ class Sweep:
         self._trusts_short = trusts_short
         self._is_catch_up = is_catch_up
         self._sizes = sizes
-        self._strips = Strips(Strip.floor(floor, start))
+        self._order = order
+        self._order.begin()
+        self._strips = Strips(Strip.floor(floor, start), order)
         self._moves = 0  # how often the proven part has grown
         self._planned = start  # position up to which windows were requested
         self._dry: int | None = None  # position of a window ahead that was empty
         self._slack = 1  # rows of overlap beyond the two that are needed; grows when links break
         self._empty = EmptyList(clock)
         self._ties: dict[str, TieGroup] = {}
-        self._has_counted = False  # the order among equal stamps was seen to change
+        self._has_counted = False  # a group had to be counted, and so may the next ones
         self._end: ListEnd | None = None
         self._doubted: list[tuple[Ticket, Seen]] = []  # short pages, until a clamp is ruled out
         self._windows = 0
@@ -136,7 +142,7 @@ class Sweep:
     @property
     def settled(self) -> str:
         """Unchanged contacts with an earlier ``last_update`` were returned; blank if that is not certain."""
-        return "" if self.reasons else self._strips.proven.last
+        return "" if self.reasons else min([self._strips.proven.last, *self._order.doubts])
 
     def ask(self) -> Ticket | None:
         """Return the next request worth sending now; None to wait for responses (or until ``done``)."""
@@ -186,6 +192,8 @@ class Sweep:
         if self._doubted:
             is_under_way = any(ticket.purpose == "probe" for ticket in self._in_flight.values())
             return None if is_under_way else _Wanted("probe", Window(0, self._sizes.largest))
+        if self._order.doubts and not any(ticket.purpose == "order" for ticket in self._in_flight.values()):
+            return _Wanted("order", self._order.ask(self._sizes.largest))
         if self._end is not None:
             return self._wanted_at(self._end)
         proven = self._strips.proven
@@ -295,6 +303,7 @@ class Sweep:
             self._planned = self._strips.proven.aim
             self._sizes.largest = self._sizes.sure
             self._slack = min(self._slack, self._sizes.largest // 3)
+        self._compare_order(seen)
         self._note_positions(seen)
         proven, is_latest = self._strips.proven.high, ticket.moves == self._moves
         has_grown, is_linked = self._strips.add(Strip.of(seen))
@@ -303,6 +312,13 @@ class Sweep:
         if self._certificate.links % 16 == 0:
             self._slack = max(1, self._slack - 1)
         self._take_tied(ticket, seen)
+        is_at_end = seen.is_short and not self.has_short_pages
+        if self._order.show(seen.low, (seen.stamps[-1], 1) if is_at_end else seen.high):
+            # A contact that was missing until now may have moved to the end after that was read.
+            self._moves += 1
+            self._end = None
+        if ticket.purpose == "order":
+            self._take_order(ticket, seen)
         if ticket.strip is not None:
             self._take_next(ticket, ticket.strip, seen, is_end=is_end)
         if self._strips.proven.high > proven:
@@ -316,6 +332,8 @@ class Sweep:
             self._certificate.clamped = True
         if is_end and not self._ties:
             self._take_end(seen, is_latest=is_latest)
+        elif self._end is not None:
+            self._finish_at(self._end)
         most = _MOST_ANSWERS + _TIMES_ITS_PAGES * len(self._fold) // self._sizes.largest
         if not self.done and self._windows > most:
             self._finish("the list's end moved faster than it could be read")
@@ -328,6 +346,8 @@ class Sweep:
         elif ticket.tie is not None:
             ticket.tie.receive(ticket.window, None)
             self._close_tie(ticket.tie)
+        elif ticket.purpose == "order" and ticket.window.offset:
+            self._take_order(ticket, None)
         elif ticket.window.offset == 0:
             self._empty.note(len(self._fold), self._sizes.largest)
             if self._empty.is_believed:
@@ -384,6 +404,39 @@ class Sweep:
                 "the server seems to repeat pages or to ignore `page`",
                 advice="Compare two list pages yourself, and report this to Customerly's support.",
             )
+
+    # the order among equal timestamps
+
+    def _compare_order(self, seen: Seen) -> None:
+        """Compare the order in the window with the order in earlier ones; start over if it does not stay."""
+        for stamp in {*self._strips.stamps(), *self._order.doubts}:
+            if len(now := members(seen, stamp)) > 1:
+                doubt = self._order.doubts.get(stamp)
+                self._order.compare([*self._strips.runs(stamp), *([doubt.keys] if doubt else ())], now)
+        if self._order.has_changed and self._order.relied_on is not None:
+            self._start_over(*self._order.relied_on)
+
+    def _start_over(self, stamp: str, position: int) -> None:
+        """Read again from a timestamp on."""
+        self._order.begin()
+        self._strips = Strips(Strip.floor((stamp, 0), position), self._order)
+        self._ties.clear()
+        self._end = None
+        self._planned = position
+        self._passed = START
+        self._moves += 1
+        self._vain = self._wrong_ends = 0
+
+    def _take_order(self, ticket: Ticket, seen: Seen | None) -> None:
+        self._order.receive(ticket.window, seen)
+        if self._order.doubts and self._order.is_exhausted:
+            stamp = min(self._order.doubts)
+            self.reasons.append(
+                f"contacts that share last_update {stamp} kept moving, so that their order could not be seen"
+            )
+            self._order.doubts.clear()
+        if self._end is not None:
+            self._finish_at(self._end)
 
     # timestamps shared by more contacts than fit in a window
 
@@ -443,7 +496,7 @@ class Sweep:
         self._finish_at(self._end)
 
     def _finish_at(self, end: ListEnd) -> None:
-        if end.is_read and (self._trusts_short or end.is_confirmed):
+        if end.is_read and (self._trusts_short or end.is_confirmed) and not self._order.doubts:
             self._finish()
 
     def _end_was_wrong(self, end: ListEnd) -> None:

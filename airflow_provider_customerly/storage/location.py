@@ -115,7 +115,12 @@ class Location:
         if self.is_local:
             found = _local_files(start or "/")
         else:
-            infos = self.fs.find(start, detail=True)
+            # A folder of which the first file appears during the listing is told as if it were one itself.
+            infos = {
+                path: info
+                for path, info in self.fs.find(start, detail=True).items()
+                if info["type"] != "directory"
+            }
             found = {path: Found(info["size"] or 0, _modified(info)) for path, info in infos.items()}
         return {self.fs._strip_protocol(path)[len(self.root) + 1 :]: one for path, one in found.items()}
 

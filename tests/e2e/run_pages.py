@@ -58,7 +58,7 @@ class Seen:
     def run(self, dag_id: str, task_id: str, state: str = "success", **params: object) -> Run:
         """Run a DAG to its end, and name one of its tasks."""
         run_id = self.api.trigger(dag_id, **params)
-        assert self.api.wait_for(dag_id, run_id) == state
+        assert self.api.wait_for(dag_id, run_id) == state, self.airflow.states(dag_id)
         return Run(dag_id, run_id, task_id)
 
     def path(self, run: Run) -> str:

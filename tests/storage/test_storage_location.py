@@ -1,6 +1,7 @@
 import os
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -59,6 +60,22 @@ def test_what_another_wrote_is_seen_at_once(location: Location) -> None:
     assert not location.exists("one")
     with pytest.raises(FileNotFoundError):
         location.read("one")
+
+
+def test_a_folder_that_appears_during_a_listing_is_no_file(
+    s3_location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = s3_location.fs
+    list_keys = store._lsdir
+
+    async def list_before_a_file_is_written(*arguments: Any, **options: Any) -> Any:
+        keys = await list_keys(*arguments, **options)
+        await store._pipe_file(s3_location.path("journal/1.json"), b"{}")
+        return keys
+
+    monkeypatch.setattr(store, "_lsdir", list_before_a_file_is_written)
+    assert s3_location.list("journal") == {}
+    assert s3_location.list("journal") == {"journal/1.json": 2}
 
 
 def test_text_names_the_same_place(location: Location) -> None:

@@ -1,0 +1,134 @@
+"""Watch whether contacts with one ``last_update`` keep their order from request to request.
+
+Windows that meet inside a group of such contacts show that none is missing between them if both have the same
+contacts in the same order. That holds only if the server keeps the order, which nothing promises: it may draw
+it anew at each request. Then ``n`` contacts come in the same order by chance once in ``n!`` times. So each
+agreement tells something, and together they must be too rare to be chance.
+
+Until then, a link that rests on the order is a doubt, and a window is read for it that shows the whole group
+or more of its order. If the order is ever seen to change, the sweep reads again from the first such link on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
+
+from airflow_provider_customerly.reading.windows import Window, window_around, window_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_provider_customerly.reading.windows import Mark, Seen
+
+SURE = 13
+"""So many contacts are in the same order by chance once in six billion times."""
+_MOST_LOOKS = 40
+
+
+@dataclasses.dataclass
+class Doubt:
+    """A link that rests on the order of a group.
+
+    :param start: likely position of the group's first member.
+    :param joint: likely position of the link.
+    :param end: likely position after the group's last member; None if that was not seen yet.
+    :param keys: members around the link, in the order in which they were seen.
+    """
+
+    start: int
+    joint: int
+    end: int | None
+    keys: Sequence[int]
+
+    def move_by(self, rows: int) -> None:
+        """Note that the rows have moved."""
+        self.start += rows
+        self.joint += rows
+        if self.end is not None:
+            self.end += rows
+
+
+class TieOrder:
+    """What was seen of the order among equal timestamps, in all sweeps of a reading."""
+
+    def __init__(self) -> None:
+        self.has_changed = False
+        self.doubts: dict[str, Doubt] = {}
+        """By timestamp; empty once the order is known to stay."""
+        self.relied_on: tuple[str, int] | None = None
+        """The first timestamp at which the sweep rests on the order, and where its contacts begin."""
+        self._agreement = 0.0  # logarithm of how rare all agreement so far is by chance
+        self._looks = 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether windows were read for doubts too often."""
+        return self._looks > _MOST_LOOKS
+
+    @property
+    def _is_known(self) -> bool:
+        return not self.has_changed and self._agreement >= math.lgamma(SURE + 1)
+
+    def begin(self) -> None:
+        """Forget on what the last sweep rested."""
+        self.doubts.clear()
+        self.relied_on = None
+        self._looks = 0
+
+    def compare(self, before: Iterable[Sequence[int]], now: Sequence[int]) -> None:
+        """Compare the order of a group in a window with its orders in earlier ones."""
+        most = 0
+        for keys in before:
+            shared = set(keys).intersection(now)
+            if len(shared) > 1:
+                if [key for key in keys if key in shared] != [key for key in now if key in shared]:
+                    self.has_changed = True
+                most = max(most, len(shared))
+        self._agreement += math.lgamma(most + 1)
+        if self._is_known:
+            self.doubts.clear()
+
+    def rely(self, stamp: str, doubt: Doubt) -> None:
+        """Note a link that rests on the order of fewer than ``SURE`` contacts."""
+        if self.relied_on is None or stamp < self.relied_on[0]:
+            self.relied_on = (stamp, doubt.start)
+        if not self._is_known:
+            self.doubts.setdefault(stamp, doubt)
+
+    def ask(self, largest: int) -> Window:
+        """Return the window to read for the first doubt."""
+        doubt = self.doubts[min(self.doubts)]
+        whole = None if doubt.end is None else window_around(doubt.start - 1, doubt.end + 1, largest)
+        return whole or window_from(doubt.joint - largest // 2, largest)
+
+    def receive(self, window: Window, seen: Seen | None) -> None:
+        """Take the answer, and aim better if it was too early or too late in the list."""
+        self._looks += 1
+        if not self.doubts:
+            return
+        stamp = min(self.doubts)
+        doubt = self.doubts[stamp]
+        if seen is None or seen.stamps[0] > stamp:
+            doubt.move_by(min(-1, window.offset - doubt.joint))
+        elif seen.stamps[-1] < stamp:
+            doubt.move_by(max(1, seen.end - doubt.start))
+        elif seen.stamps[0] < stamp:
+            doubt.move_by(seen.position((stamp, 0)) - doubt.start)
+        elif doubt.end is not None and seen.stamps[-1] > stamp:
+            doubt.move_by(seen.position((stamp, 1)) - doubt.end)
+
+    def show(self, low: Mark, high: Mark) -> bool:
+        """Note that all contacts between two marks were seen; return whether that settled a doubt."""
+        shown = [stamp for stamp in self.doubts if low <= (stamp, 0) and (stamp, 1) <= high]
+        for stamp in shown:
+            del self.doubts[stamp]
+        return bool(shown)
+
+
+def members(seen: Seen, stamp: str) -> list[int]:
+    """Return the ids of the contacts with a timestamp in a window, in their order."""
+    rows = seen.rows[bisect_left(seen.stamps, stamp) : bisect_right(seen.stamps, stamp)]
+    return [row.crmhero_user_id for row in rows]
