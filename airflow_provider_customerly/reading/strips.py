@@ -242,9 +242,11 @@ class Strips:
             if strip.first == stamp:
                 yield first_of(strip.head)
 
-    def stamps(self) -> set[str]:
-        """Return the timestamps at the start or the end of any strip."""
-        return {stamp for strip in self._all for stamp in (strip.first, strip.last)}
+    def stamps(self) -> Iterator[str]:
+        """Return the timestamps at the start and the end of each strip."""
+        for strip in self._all:
+            yield strip.first
+            yield strip.last
 
     def with_upper(self) -> Iterable[tuple[Strip, Strip | None]]:
         """Return each strip with the one after the next gap; None after the last."""

@@ -409,7 +409,9 @@ class Sweep:
 
     def _compare_order(self, seen: Seen) -> None:
         """Compare the order in the window with the order in earlier ones; start over if it does not stay."""
-        for stamp in {*self._strips.stamps(), *self._order.doubts}:
+        first, last = seen.stamps[0], seen.stamps[-1]
+        stamps = {*self._strips.stamps(), *self._order.doubts}
+        for stamp in (one for one in stamps if first <= one <= last):
             if len(now := members(seen, stamp)) > 1:
                 doubt = self._order.doubts.get(stamp)
                 self._order.compare([*self._strips.runs(stamp), *([doubt.keys] if doubt else ())], now)
