@@ -249,9 +249,11 @@ class Lock:
             claim.process.host,
             SILENT_FOR.total_seconds(),
         )
-        since = _clocks()
-        while _elapsed(since) < SILENT_FOR.total_seconds():
+        since, is_last = _clocks(), False
+        while not is_last:
             _pause(min(1.0, SILENT_FOR.total_seconds() / 20))
+            # Before the look: this process may be suspended after one, and the other one not.
+            is_last = _elapsed(since) >= SILENT_FOR.total_seconds()
             now = _read(self._location, f"{FOLDER}/{claim.run}.json")
             if now is None:
                 return "dead"

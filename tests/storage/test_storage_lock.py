@@ -135,6 +135,29 @@ def test_an_earlier_try_on_another_machine_is_taken_over_only_if_it_stays_silent
             assert runs(location) == ["mine"]
 
 
+def test_one_that_stood_still_while_it_waited_looks_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = Location.of(tmp_path)
+    ahead = timedelta(minutes=-3)
+    put_claim(location, ELSEWHERE, ahead)
+    waits: list[float] = []
+    read, real = lock._read, lock.time.time
+
+    def read_and_stand_still(place: Location, name: str) -> lock.Claim | None:
+        claim = read(place, name)
+        if len(waits) == 1:
+            put_claim(location, ELSEWHERE, ahead)  # the holder renews it meanwhile
+            monkeypatch.setattr(lock.time, "time", lambda: real() + SILENT_FOR.total_seconds() + 1)
+        return claim
+
+    monkeypatch.setattr(lock, "_pause", waits.append)
+    monkeypatch.setattr(lock, "_read", read_and_stand_still)
+    with pytest.raises(LockedError, match="another-host"):
+        Lock(location, "mine", OWNER)
+    assert len(waits) == 2
+
+
 @pytest.mark.parametrize("clock", ["monotonic", "time"])
 def test_a_process_that_stood_still_by_any_clock_asks_before_it_goes_on(
     monkeypatch: pytest.MonkeyPatch, clock: str
