@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import sys
 import tempfile
 import time
 from datetime import datetime, timezone
@@ -76,10 +74,8 @@ def step(folder: str, name: str) -> Figures:
         work = sync_contacts if name == "first sync" else plan_contacts
         options = Options(skip_equal=compared is not None)
         result = work(client, source, f"{folder}/state", "nightly", options, export=compared)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    megabytes = peak / 2**20 if sys.platform == "darwin" else peak / 2**10
     to_send = result["new"] + result["changed"] + result["again"]
-    return Figures(to_send, megabytes, time.perf_counter() - began)
+    return Figures(to_send, warehouse.peak(), time.perf_counter() - began)
 
 
 def main() -> None:

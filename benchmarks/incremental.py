@@ -10,14 +10,10 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import re
-import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -31,6 +27,7 @@ from airflow_provider_customerly.export.convert import Converter
 from airflow_provider_customerly.export.writer import PartWriter
 from airflow_provider_customerly.reading.records import RecordDecoder
 from airflow_provider_customerly.storage import Column, Dataset, Location, Manifest
+from benchmarks.warehouse import peak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,15 +113,6 @@ def measured(run: Callable[..., dict[str, Any]], *arguments: Any) -> Figures:
     result = run(*arguments)
     cpu = time.process_time() - begun
     return Figures(cpu, peak(), result)
-
-
-def peak() -> float:
-    """Return the most memory that this process held, in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # what getrusage says includes the process that this one was started by
-        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 2**10  # type: ignore[index]
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 2**20 if sys.platform == "darwin" else most / 2**10
 
 
 def in_own_process(run: Callable[..., dict[str, Any]], *arguments: Any) -> Figures:

@@ -6,8 +6,12 @@ import contextlib
 import json
 import multiprocessing
 import os
+import re
+import resource
 import sqlite3
+import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -69,6 +73,15 @@ def in_own_process(run: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a process of its own and give what it returns."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(run, *arguments).result()
+
+
+def peak() -> float:
+    """Return the most memory that this process held, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage says includes the process that this one was started by
+        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 2**10  # type: ignore[index]
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 2**10
 
 
 def row(n: int) -> tuple[Any, ...]:
