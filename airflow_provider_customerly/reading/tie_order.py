@@ -62,6 +62,7 @@ class TieOrder:
         """The first timestamp at which the sweep rests on the order, and where its contacts begin."""
         self._agreement = 0.0  # logarithm of how rare all agreement so far is by chance
         self._looks = 0
+        self._looked_at = ""
 
     @property
     def is_exhausted(self) -> bool:
@@ -100,17 +101,19 @@ class TieOrder:
 
     def ask(self, largest: int) -> Window:
         """Return the window to read for the first doubt."""
-        doubt = self.doubts[min(self.doubts)]
+        self._looked_at = min(self.doubts)
+        doubt = self.doubts[self._looked_at]
         whole = None if doubt.end is None else window_around(doubt.start - 1, doubt.end + 1, largest)
-        return whole or window_from(doubt.joint - largest // 2, largest)
+        # Another window each time: a server may keep the order only for the same request.
+        return whole or window_from(doubt.joint - largest // 2 - self._looks % 8, largest)
 
     def receive(self, window: Window, seen: Seen | None) -> None:
         """Take the answer, and aim better if it was too early or too late in the list."""
         self._looks += 1
-        if not self.doubts:
+        stamp = self._looked_at
+        doubt = self.doubts.get(stamp)
+        if doubt is None:
             return
-        stamp = min(self.doubts)
-        doubt = self.doubts[stamp]
         if seen is None or seen.stamps[0] > stamp:
             doubt.move_by(min(-1, window.offset - doubt.joint))
         elif seen.stamps[-1] < stamp:
