@@ -109,10 +109,8 @@ class ManyWorkers(Airflow):
         def are_over() -> bool:
             running = self.query("select id, last_heartbeat_at from task_instance where state = 'running'")
             with psycopg.connect(self._postgres, autocommit=True) as database:
-                for (
-                    one,
-                    heard,
-                ) in running:  # one by one: two locked rows could be a deadlock with the scheduler
+                # One by one: two locked rows could be a deadlock with the scheduler.
+                for one, heard in running:
                     if heard > datetime.now(timezone.utc) - timedelta(hours=1):
                         long_ago = "last_heartbeat_at = now() - interval '1 day'"
                         database.execute(f"update task_instance set {long_ago} where id = %s", (one,))
