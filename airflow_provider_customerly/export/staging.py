@@ -98,8 +98,10 @@ class Staging:
     def load(self) -> Staged:
         """Find what earlier tries left, and remove what is of no use to anyone."""
         notes = self._read_notes()
-        usable = [name for name in notes if parse_stamp(notes[name].settled)]
-        tip = max(usable, key=lambda name: (notes[name].settled, name), default="")
+        usable = sorted(name for name in notes if parse_stamp(notes[name].settled))
+        # The last of each run: a reading that had to start over has taken back what it had settled.
+        last = {RunId.within(name): name for name in usable}
+        tip = max(last.values(), key=lambda name: (notes[name].settled, name), default="")
         found: list[str] = []
         while tip in notes:
             found.append(tip)

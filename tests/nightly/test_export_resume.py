@@ -16,7 +16,9 @@ from nights import Ticking, export, increment, newest, versions
 from airflow_provider_customerly.client import CustomerlyUnavailable
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import ExportGuardError, UnprovenError, read_contacts
+from airflow_provider_customerly.export.staging import Staging
 from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.storage.run_id import RunId
 
 pytestmark = pytest.mark.slow_on_s3
 
@@ -248,6 +250,20 @@ def test_a_contact_that_came_again_within_the_segments_is_there_once(tmp_path: P
         export(emulator, tmp_path, owner="the run")
         assert versions(tmp_path) == emulator.store.versions("users")
     assert newest(Location.of(tmp_path)).certificate["tries"] == 3
+
+
+def test_what_a_reading_took_back_is_read_again(tmp_path: Path) -> None:
+    """A reading that sees the order among equal stamps change goes back to where it first relied on it."""
+    staging = Staging(Location.of(tmp_path), "the run", RunId.new(), "settings")
+    for settled in ("2026-11-23 10:00:00", "2026-11-25 10:00:00", "2026-11-24 10:00:00"):
+        batch = pa.record_batch({"crmhero_user_id": [1], "last_update": [datetime(2026, 11, 20)]})
+        now = datetime.now(timezone.utc)
+        staging.add(batch, position=1, settled=settled, started_at=now, windows=1, misfits={})
+        staging.keep()
+    staged = Staging(Location.of(tmp_path), "the run", RunId.new(), "settings").load()
+    assert staged.settled == "2026-11-24 10:00:00"
+    assert set(staged.segments.values()) == {staged.settled}
+    assert len(staged.segments) == 3
 
 
 @pytest.mark.parametrize(("days", "tries"), [(1, 2), (3, 1)])
