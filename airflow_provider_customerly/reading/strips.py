@@ -127,7 +127,7 @@ class Strip:
             self.tail.update(rest)
             if grown and shared < SURE:
                 end = None if upper.has_one_stamp else upper.head_end
-                order.rely(self.last, Doubt(start, upper.offset, end, last_of(self.tail)))
+                order.rely(self.last, Doubt(start, upper.offset, end, _last_of(self.tail)))
             if not upper.has_one_stamp:
                 self._end_as(upper)
             elif grown:
@@ -192,12 +192,7 @@ def _continuation(tail: Run, head: Run, overlap: int, *, is_whole: bool, is_orde
     return _Link(rest, count) if rest.keys().isdisjoint(tail) else None
 
 
-def first_of(run: Run) -> list[int]:
-    """Return the first contacts of a run, as many as are worth comparing."""
-    return list(islice(run, _COMPARED))
-
-
-def last_of(run: Run) -> list[int]:
+def _last_of(run: Run) -> list[int]:
     """Return the last contacts of a run, as many as are worth comparing."""
     return list(islice(reversed(run), _COMPARED))[::-1]
 
@@ -234,19 +229,13 @@ class Strips:
         """Number of windows after a gap."""
         return sum(strip.windows for strip in self._all[1:])
 
-    def runs(self, stamp: str) -> Iterator[list[int]]:
-        """Return the contacts with a timestamp at the start or the end of each strip, in their order."""
+    def orders(self, first: str, last: str) -> Iterator[tuple[str, list[int]]]:
+        """Return contacts that share a timestamp in a range, in the order in which a strip has them."""
         for strip in self._all:
-            if strip.last == stamp:
-                yield last_of(strip.tail)
-            if strip.first == stamp:
-                yield first_of(strip.head)
-
-    def stamps(self) -> Iterator[str]:
-        """Return the timestamps at the start and the end of each strip."""
-        for strip in self._all:
-            yield strip.first
-            yield strip.last
+            if first <= strip.first <= last:
+                yield strip.first, list(islice(strip.head, _COMPARED))
+            if first <= strip.last <= last:
+                yield strip.last, _last_of(strip.tail)
 
     def with_upper(self) -> Iterable[tuple[Strip, Strip | None]]:
         """Return each strip with the one after the next gap; None after the last."""

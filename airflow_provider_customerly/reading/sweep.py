@@ -18,7 +18,6 @@ from airflow_provider_customerly.client.errors import CustomerlyProtocolError
 from airflow_provider_customerly.reading.list_end import EmptyList, ListEnd
 from airflow_provider_customerly.reading.strips import Strip, Strips
 from airflow_provider_customerly.reading.tie import TieGroup
-from airflow_provider_customerly.reading.tie_order import members
 from airflow_provider_customerly.reading.windows import (
     START,
     Mark,
@@ -409,12 +408,7 @@ class Sweep:
 
     def _compare_order(self, seen: Seen) -> None:
         """Compare the order in the window with the order in earlier ones; start over if it does not stay."""
-        first, last = seen.stamps[0], seen.stamps[-1]
-        stamps = {*self._strips.stamps(), *self._order.doubts}
-        for stamp in (one for one in stamps if first <= one <= last):
-            if len(now := members(seen, stamp)) > 1:
-                doubt = self._order.doubts.get(stamp)
-                self._order.compare([*self._strips.runs(stamp), *([doubt.keys] if doubt else ())], now)
+        self._order.compare(seen, self._strips.orders(seen.stamps[0], seen.stamps[-1]))
         if self._order.has_changed and self._order.relied_on is not None:
             self._start_over(*self._order.relied_on)
 
@@ -434,7 +428,7 @@ class Sweep:
         if self._order.doubts and self._order.is_exhausted:
             stamp = min(self._order.doubts)
             self.reasons.append(
-                f"contacts that share last_update {stamp} kept moving, so that their order could not be seen"
+                f"contacts that share last_update {stamp} kept moving, so their order could not be checked"
             )
             self._order.doubts.clear()
         if self._end is not None:
@@ -464,7 +458,7 @@ class Sweep:
             if not any(strip.last == tie.stamp for strip, _ in self._strips.with_upper()):
                 del self._ties[tie.stamp]  # other windows have shown both sides of it
             if seen.stamps[0] <= tie.stamp <= seen.stamps[-1]:
-                tie.note(tie.members(seen))
+                tie.note(seen.with_stamp(tie.stamp))
         if ticket.tie is not None:
             self._certificate.tie_rereads += 1
             ticket.tie.receive(ticket.window, seen)

@@ -91,10 +91,6 @@ class TieGroup:
         """Number of members by the latest positions."""
         return max(self.end - self._start, len(self._given))
 
-    def members(self, seen: Seen) -> list[Record]:
-        """Return the members among the rows of a window."""
-        return seen.rows[bisect_left(seen.stamps, self.stamp) : bisect_right(seen.stamps, self.stamp)]
-
     def note(self, members: list[Record]) -> None:
         """Note members that were seen in any window."""
         self._given.add([row.crmhero_user_id for row in members])
@@ -126,7 +122,7 @@ class TieGroup:
             return
         self._asked.remove(window)
         self._spent += 1
-        keys = [] if seen is None else [row.crmhero_user_id for row in self.members(seen)]
+        keys = [] if seen is None else [row.crmhero_user_id for row in seen.with_stamp(self.stamp)]
         for count in self._counts:
             count.seen.add(keys)
         if self._phase == "end":

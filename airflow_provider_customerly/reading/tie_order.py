@@ -5,15 +5,14 @@ contacts in the same order. That holds only if the server keeps the order, which
 it anew at each request. Then ``n`` contacts come in the same order by chance once in ``n!`` times. So each
 agreement tells something, and together they must be too rare to be chance.
 
-Until then, a link that rests on the order is a doubt, and a window is read for it that shows the whole group
-or more of its order. If the order is ever seen to change, the sweep reads again from the first such link on.
+Until then, each link that relies on the order is in doubt. For each one, a window is read that shows the
+whole group or more of its order. If the order ever changes, the sweep starts again at the first such link.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 from airflow_provider_customerly.reading.windows import Window, window_around, window_from
@@ -30,7 +29,7 @@ _MOST_LOOKS = 40
 
 @dataclasses.dataclass
 class Doubt:
-    """A link that rests on the order of a group.
+    """A link that relies on the order of a group.
 
     :param start: likely position of the group's first member.
     :param joint: likely position of the link.
@@ -59,7 +58,7 @@ class TieOrder:
         self.doubts: dict[str, Doubt] = {}
         """By timestamp; empty once the order is known to stay."""
         self.relied_on: tuple[str, int] | None = None
-        """The first timestamp at which the sweep rests on the order, and where its contacts begin."""
+        """The first timestamp whose order the sweep relies on, and the position of its first contact."""
         self._agreement = 0.0  # logarithm of how rare all agreement so far is by chance
         self._looks = 0
         self._looked_at = ""
@@ -74,26 +73,29 @@ class TieOrder:
         return not self.has_changed and self._agreement >= math.lgamma(SURE + 1)
 
     def begin(self) -> None:
-        """Forget on what the last sweep rested."""
+        """Forget what the last sweep relied on."""
         self.doubts.clear()
         self.relied_on = None
         self._looks = 0
 
-    def compare(self, before: Iterable[Sequence[int]], now: Sequence[int]) -> None:
-        """Compare the order of a group in a window with its orders in earlier ones."""
-        most = 0
-        for keys in before:
+    def compare(self, seen: Seen, before: Iterable[tuple[str, Sequence[int]]]) -> None:
+        """Compare the order of each group in a window with its order in earlier ones.
+
+        :param before: timestamps, with the ids of contacts that share them.
+        """
+        most: dict[str, int] = {}
+        for stamp, keys in [*before, *((stamp, doubt.keys) for stamp, doubt in self.doubts.items())]:
+            now = [row.crmhero_user_id for row in seen.with_stamp(stamp)]
             shared = set(keys).intersection(now)
-            if len(shared) > 1:
-                if [key for key in keys if key in shared] != [key for key in now if key in shared]:
-                    self.has_changed = True
-                most = max(most, len(shared))
-        self._agreement += math.lgamma(most + 1)
+            if [key for key in keys if key in shared] != [key for key in now if key in shared]:
+                self.has_changed = True
+            most[stamp] = max(len(shared), most.get(stamp, 0))
+        self._agreement += sum(math.lgamma(count + 1) for count in most.values())
         if self._is_known:
             self.doubts.clear()
 
     def rely(self, stamp: str, doubt: Doubt) -> None:
-        """Note a link that rests on the order of fewer than ``SURE`` contacts."""
+        """Record a link that relies on the order of fewer than ``SURE`` contacts."""
         if self.relied_on is None or stamp < self.relied_on[0]:
             self.relied_on = (stamp, doubt.start)
         if not self._is_known:
@@ -129,9 +131,3 @@ class TieOrder:
         for stamp in shown:
             del self.doubts[stamp]
         return bool(shown)
-
-
-def members(seen: Seen, stamp: str) -> list[int]:
-    """Return the ids of the contacts with a timestamp in a window, in their order."""
-    rows = seen.rows[bisect_left(seen.stamps, stamp) : bisect_right(seen.stamps, stamp)]
-    return [row.crmhero_user_id for row in rows]

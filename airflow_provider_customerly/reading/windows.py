@@ -97,6 +97,10 @@ class Seen:
         bisect = bisect_right if side > 0 else bisect_left
         return self.window.offset + bisect(self.stamps, stamp)
 
+    def with_stamp(self, stamp: str) -> list[Record]:
+        """Return the rows with this timestamp."""
+        return self.rows[bisect_left(self.stamps, stamp) : bisect_right(self.stamps, stamp)]
+
     def shows(self, mark: Mark) -> bool:
         """Return whether ``mark`` is between two rows of this window."""
         return self.window.offset < self.position(mark) < self.end
