@@ -1,7 +1,7 @@
 """What Customerly held, contact by contact, looked up for a chunk of rows at a time.
 
 The contacts of the export are written to a file without a name, and stay in memory only as the positions at
-which they are: about 32 bytes each. The file is gone with the process, whatever ends it, and nobody else can
+which they are: 24 bytes each. The file is gone with the process, whatever ends it, and nobody else can
 open it.
 """
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from airflow_provider_customerly.comparison.newest import Export, find_export, while_it_lasts
 from airflow_provider_customerly.comparison.sameness import UNKNOWN
+from airflow_provider_customerly.export.read import stream_batches
 from airflow_provider_customerly.values.email import identity_of
 
 if TYPE_CHECKING:
@@ -31,12 +32,7 @@ if TYPE_CHECKING:
 
 _ATTRIBUTE = "attributes."
 _KEYS = ("crmhero_user_id", "email", "user_id")
-_IN_LITTLE_MEMORY: dict[str, Any] = {
-    "batch_size": 4_096,
-    "batch_readahead": 1,
-    "fragment_readahead": 1,
-    "use_threads": False,
-}
+_ROWS_AT_ONCE = 4_096
 _HASHED = re.compile(r"[0-9a-f]{64}")
 _NO_EMAIL = (
     "The export cannot be compared with: it {}, and contacts are found by email. Export to another path with "
@@ -179,19 +175,14 @@ class HeldContacts:
         return Contact(record.id, record.email, record.user_id, tuple(shown))
 
     def _read(self, export: Export) -> None:
-        # It brings pandas along, for which no DAG file should wait.
-        from pyarrow.dataset import ParquetFragmentScanOptions
-
         columns = self._columns(export.table)
         names = [field.removeprefix(_ATTRIBUTE) for field in self.fields if field.startswith(_ATTRIBUTE)]
         read_attributes = _Attributes(names)
-        lengths: list[npt.NDArray[Any]] = [np.zeros(1, np.int64)]
+        size = export.table.count_rows()
+        starts, filled = np.zeros(size + 1, np.int64), 0
         hashed = {"email": _Hashed(), "user_id": _Hashed(), "name": _Hashed()}
-        emails, users = _Index(), _Index()
-        options = ParquetFragmentScanOptions(pre_buffer=False)
-        for batch in export.table.to_batches(
-            columns=columns, fragment_scan_options=options, **_IN_LITTLE_MEMORY
-        ):
+        emails, users = _Index(size), _Index(size)
+        for batch in stream_batches(export.table, columns, _ROWS_AT_ONCE):
             texts = {name: _column(batch, name) for name in (*_KEYS, "name", "attributes")}
             for name, looked_at in hashed.items():
                 looked_at.look_at(texts[name])
@@ -200,12 +191,13 @@ class HeldContacts:
                 _encoded(_Record(*values))
                 for values in zip(*(texts[name] for name in (*_KEYS, "name")), attributes, strict=True)
             ]
-            lengths.append(np.fromiter(map(len, records), np.int64, len(records)))
+            starts[filled + 1 : filled + 1 + len(records)] = list(map(len, records))
+            filled += len(records)
             self._write(b"".join(records))
             emails.add([_identity(email) for email in texts["email"]])
             users.add([_trimmed(user_id) for user_id in texts["user_id"]])
         self._file.flush()
-        self._starts = np.cumsum(np.concatenate(lengths))
+        self._starts = np.cumsum(starts, out=starts)
         self._emails, self._users = emails.sorted(), users.sorted()
         if hashed["email"].is_hashed:
             raise ValueError(_NO_EMAIL.format("has only hashes of emails"))
@@ -259,35 +251,46 @@ class _Attributes:
 
 
 class _Index:
-    """Finds the positions of texts, by hashes that mean nothing outside of this process."""
+    """Finds the positions of texts, by hashes that mean nothing outside of this process.
 
-    def __init__(self) -> None:
-        self._parts: list[npt.NDArray[Any]] = [np.empty(0, np.int64)]
-        self._hashes: npt.NDArray[Any] = self._parts[0]
-        self._order: npt.NDArray[Any] = self._parts[0]
+    Hash and position share 64 bits: as many for the position as it takes, the higher ones for the hash.
+
+    :param size: how many positions there are.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._position = (1 << size.bit_length()) - 1
+        self._entries = np.zeros(size, np.uint64)
+        self._next = self._count = 0
 
     def add(self, texts: Sequence[str | None]) -> None:
         """Take the texts of the next positions; None is not to be found."""
-        hashes = (0 if text is None else hash(text) for text in texts)
-        self._parts.append(np.fromiter(hashes, np.int64, len(texts)))
+        there = [index for index, text in enumerate(texts) if text is not None]
+        entries = self._hashes([texts[index] for index in there])
+        entries |= np.array(there, np.uint64) + np.uint64(self._next)
+        self._entries[self._count : self._count + len(there)] = entries
+        self._next += len(texts)
+        self._count += len(there)
 
     def sorted(self) -> _Index:
         """Make it ready to find."""
-        hashes = np.concatenate(self._parts)
-        self._parts = []
-        order = np.argsort(hashes, kind="stable").astype(np.uint32 if len(hashes) < 2**32 else np.int64)
-        self._hashes, self._order = hashes[order], order
+        self._entries = self._entries[: self._count]
+        self._entries.sort()
         return self
 
     def find(self, texts: Sequence[str | None]) -> list[Sequence[int]]:
         """Return where each text may be."""
-        wanted = np.fromiter((0 if text is None else hash(text) for text in texts), np.int64, len(texts))
-        first = np.searchsorted(self._hashes, wanted, "left")
-        last = np.searchsorted(self._hashes, wanted, "right")
+        wanted = self._hashes(texts)
+        first = np.searchsorted(self._entries, wanted, "left")
+        last = np.searchsorted(self._entries, wanted | np.uint64(self._position), "right")
         return [
-            () if text is None else self._order[low:high].tolist()
+            () if text is None else (self._entries[low:high] & np.uint64(self._position)).tolist()
             for text, low, high in zip(texts, first.tolist(), last.tolist(), strict=True)
         ]
+
+    def _hashes(self, texts: Sequence[str | None]) -> npt.NDArray[np.uint64]:
+        hashes = np.fromiter(map(hash, texts), np.int64, len(texts)).view(np.uint64)
+        return hashes & ~np.uint64(self._position)
 
 
 class _Hashed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_customerly.export.read import commit_as_of, locate, open_files
+from airflow_provider_customerly.export.read import commit_as_of, locate, open_files, stream_batches
 from airflow_provider_customerly.storage import Dataset
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _spill(dataset: ds.Dataset, folder: Path, count: int) -> list[Path]:
     paths = [folder / f"{number}.arrow" for number in range(count)]
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(pa.ipc.new_file(str(path), dataset.schema)) for path in paths]
-        for batch in dataset.to_batches(batch_readahead=2, fragment_readahead=1):
+        for batch in stream_batches(dataset):
             bucket = batch[_ID].to_numpy(zero_copy_only=False) % count
             for number, writer in enumerate(writers):
                 writer.write_batch(batch.filter(pa.array(bucket == number)))

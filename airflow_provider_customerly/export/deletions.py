@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from airflow_provider_customerly.client import CustomerlyAuthError, CustomerlyError, CustomerlyNotFound
 from airflow_provider_customerly.export.columns import DELETIONS
-from airflow_provider_customerly.export.read import open_intact
+from airflow_provider_customerly.export.read import open_intact, stream_batches
 from airflow_provider_customerly.storage import Dataset, RefusedError
 from airflow_provider_customerly.values.words import count
 
@@ -100,8 +100,9 @@ def known_contacts(dataset: Dataset, before: Manifest) -> Known:
 
 def ids_of(table: ds.Dataset) -> npt.NDArray[np.int64]:
     """Return the ids of the contacts in a table."""
-    batches = [batch[_ID].to_numpy(zero_copy_only=False) for batch in table.to_batches(columns=[_ID])]
-    return np.concatenate([np.empty(0, np.int64), *batches])
+    batches = stream_batches(table, [_ID])
+    ids = [batch[_ID].to_numpy(zero_copy_only=False) for batch in batches]
+    return np.concatenate([np.empty(0, np.int64), *ids])
 
 
 def known_users(folder: Location, ids: npt.NDArray[np.int64]) -> set[int]:

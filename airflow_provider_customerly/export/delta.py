@@ -7,21 +7,17 @@ write one twice. If versions are missing for any reason, the next run adds them 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
 import re
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from fsspec.asyn import sync
 
-from airflow_provider_customerly.export.columns import FIELDS, TIMESTAMP
+from airflow_provider_customerly.export.delta_files import PARTITION, describe
 from airflow_provider_customerly.storage import DamagedManifestError, RefusedError
 from airflow_provider_customerly.storage.commit import DELTA_LOG
 from airflow_provider_customerly.storage.manifest import list_numbers, read_manifest, read_manifests
@@ -30,13 +26,13 @@ from airflow_provider_customerly.values.words import count
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import pyarrow as pa
     from deltalake import DeltaTable
 
-    from airflow_provider_customerly.storage import Dataset, FileEntry, Location, Manifest
+    from airflow_provider_customerly.storage import Dataset, Location, Manifest
 
 log = logging.getLogger(__name__)
 
-_PARTITION = "snapshot_date"
 _TRIES = 3
 _VERSION = re.compile(rf"{DELTA_LOG}/\d{{20}}\.json")
 _FOREVER = "interval 36500 days"
@@ -174,17 +170,23 @@ class _Table:
                     yield int(note["sequence"]), note["run"]
 
     def add(self, commit: Manifest) -> None:
-        """Add a commit as the next version, unless its files are missing.
+        """Add a commit as the next version, unless it cannot be one.
 
         :raises Exception: it could not be written, or there is a newer version by now.
         """
         from deltalake import CommitProperties, DeltaTable, Schema
         from deltalake.transaction import create_table_with_add_actions
 
-        described = self._describe(commit)
-        if described is None:
+        try:
+            columns, actions = describe(self._location, commit)
+        except FileNotFoundError:
+            if self._is_living(commit.sequence, commit.run):  # or it was replaced or removed meanwhile
+                self._warn(commit, "some of its files are missing")
             return
-        schema, actions = Schema.from_arrow(described.schema), described.actions
+        if wrong := _not_for_delta(columns.names):
+            self._warn(commit, f"Delta does not allow the column names {', '.join(wrong)}")
+            return
+        schema = Schema.from_arrow(columns)
         # No retries: on top of a version that was not read, the commit might be there twice.
         note = CommitProperties(custom_metadata=_note(commit), max_commit_retries=0)
         if self._table is None:
@@ -192,7 +194,7 @@ class _Table:
                 self._uri,
                 schema,
                 actions,
-                partition_by=[_PARTITION],
+                partition_by=[PARTITION],
                 configuration=self._properties,
                 storage_options=self._store,
                 commit_properties=note,
@@ -201,7 +203,7 @@ class _Table:
             self._table = DeltaTable(self._uri, 0, self._store)
         else:
             self._table.create_write_transaction(
-                actions, "overwrite", schema, [_PARTITION], commit_properties=note
+                actions, "overwrite", schema, [PARTITION], commit_properties=note
             )
             self._table.load_as_version(self._table.version() + 1)
         log.info(
@@ -220,115 +222,14 @@ class _Table:
         if any(found.get(name) != value for name, value in self._properties.items()):
             self._table.alter.set_table_properties(self._properties)
 
-    def _describe(self, commit: Manifest) -> _Described | None:
-        """Read the file footers of a commit; None if it cannot be a version."""
-        try:
-            described = _describe(self._location, commit)
-        except FileNotFoundError:
-            if not self._is_living(commit.sequence, commit.run):  # replaced or removed meanwhile
-                return None
-            log.warning(
-                "%s was not added to the Delta table: some of its files are missing.\n%s",
-                commit.name,
-                self._location,
-            )
-            return None
-        if wrong := _not_for_delta(described.schema.names):
-            log.warning(
-                "%s was not added to the Delta table: Delta does not allow the column names %s.\n%s",
-                commit.name,
-                ", ".join(wrong),
-                self._location,
-            )
-            return None
-        return described
+    def _warn(self, commit: Manifest, problem: str) -> None:
+        log.warning("%s was not added to the Delta table: %s.\n%s", commit.name, problem, self._location)
 
     def _is_living(self, sequence: int, run: str) -> bool:
         try:
             return read_manifest(self._location, sequence).run == run
         except (FileNotFoundError, DamagedManifestError):
             return False
-
-
-class _Described(NamedTuple):
-    """The description of a commit's files in a Delta version."""
-
-    schema: pa.Schema
-    actions: list[Any]
-
-
-def _describe(location: Location, commit: Manifest) -> _Described:
-    from deltalake.transaction import AddAction
-
-    footers = [_read_footer(location, entry) for entry in commit.files]
-    schema = footers[0].schema.to_arrow_schema().remove_metadata().append(pa.field(_PARTITION, pa.date32()))
-    actions = [
-        AddAction(
-            path=entry.path,
-            size=entry.bytes,
-            partition_values=commit.partition,
-            modification_time=int(commit.finished_at.timestamp() * 1000),
-            data_change=True,
-            stats=json.dumps(_statistics(footer, schema)),
-        )
-        for entry, footer in zip(commit.files, footers, strict=True)
-    ]
-    return _Described(schema, actions)
-
-
-def _read_footer(location: Location, entry: FileEntry) -> Any:
-    with location.open(entry.path) as stream:
-        return pq.read_metadata(stream)
-
-
-def _statistics(footer: Any, schema: pa.Schema) -> dict[str, Any]:
-    """Return the Delta statistics of a file.
-
-    The log outlives the files and must not hold personal data, so minimum and maximum values are only those
-    of the API's own numbers and times, never of text or attributes.
-    """
-    smallest: dict[str, Any] = {}
-    largest: dict[str, Any] = {}
-    nulls: dict[str, int] = {}
-    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
-    for position, name in enumerate(footer.schema.names):
-        found = [group.column(position).statistics for group in groups if group.num_rows]
-        if any(one is None for one in found):
-            continue
-        if all(one.has_null_count for one in found):
-            nulls[name] = sum(one.null_count for one in found)
-        if _is_telling(schema.field(name)):
-            with contextlib.suppress(ValueError, OverflowError):  # times out of Python's range
-                filled = [one for one in found if one.num_values]
-                smallest[name], largest[name] = _bounds([(one.min, one.max) for one in filled])
-    return {
-        "numRecords": footer.num_rows,
-        "minValues": smallest,
-        "maxValues": largest,
-        "nullCount": nulls,
-    }
-
-
-def _is_telling(field: pa.Field) -> bool:
-    return field.type in (pa.int64(), TIMESTAMP) and FIELDS["users"].get(field.name) == field.type
-
-
-def _bounds(found: list[tuple[Any, Any]]) -> tuple[int | str, int | str]:
-    """Return the smallest and largest value for JSON: times in milliseconds, rounded outwards.
-
-    :raises ValueError: there is none, or it is not known.
-    """
-    low, high = min(low for low, _ in found), max(high for _, high in found)
-    if isinstance(low, int) and isinstance(high, int):
-        return low, high
-    if not isinstance(low, datetime) or not isinstance(high, datetime):
-        raise ValueError("not known")
-    high += timedelta(microseconds=-high.microsecond % 1000)
-    return _stamp(low), _stamp(high)
-
-
-def _stamp(at: datetime) -> str:
-    return at.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _note(commit: Manifest) -> dict[str, str]:

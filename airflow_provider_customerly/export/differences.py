@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from airflow_provider_customerly.export.deletions import UNREADABLE
-from airflow_provider_customerly.export.read import open_intact
+from airflow_provider_customerly.export.read import open_intact, stream_batches
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,7 +40,7 @@ def count_differences(location: Location, before: Manifest, now: ds.Dataset) -> 
 
 def _stamps(table: ds.Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     ids, stamps = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for batch in table.to_batches(columns=[_ID, _STAMP]):
+    for batch in stream_batches(table, [_ID, _STAMP]):
         ids.append(batch[_ID].to_numpy(zero_copy_only=False))
         stamps.append(batch[_STAMP].cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False))
     return np.concatenate(ids), np.concatenate(stamps)

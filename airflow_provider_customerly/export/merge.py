@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from airflow_provider_customerly.export.read import open_files
+from airflow_provider_customerly.export.read import open_files, stream_batches
+from airflow_provider_customerly.storage import read_batches
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -41,10 +42,10 @@ def merge(
     if new or changed:
         for entry in before.files:
             with write.location.open(entry.path) as stream:
-                for batch in pq.ParquetFile(stream).iter_batches(_ROWS_AT_ONCE):
+                for batch in read_batches(stream, rows=_ROWS_AT_ONCE):
                     stays = pc.invert(pc.is_in(batch[_ID], value_set=ids))
                     writer.add(batch if pc.all(stays).as_py() else batch.filter(stays))
-        for batch in read.to_batches(batch_readahead=1, fragment_readahead=1):
+        for batch in stream_batches(read):
             writer.add(batch)
         files = writer.finish({})
     else:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BATCH_ROWS = 500
+_BATCH_ROWS = 1000
 
 
 class Source:

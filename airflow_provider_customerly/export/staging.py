@@ -23,7 +23,7 @@ from airflow_provider_customerly.export.columns import TIMESTAMP
 from airflow_provider_customerly.export.stamps import parse_stamp, stamp_texts
 from airflow_provider_customerly.reading.keyset import KeySet
 from airflow_provider_customerly.storage import RunId
-from airflow_provider_customerly.storage.commit import STAGING, STAGING_LASTS
+from airflow_provider_customerly.storage.removal import STAGING, STAGING_LASTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from airflow_provider_customerly.export.superseded import Superseded
+from airflow_provider_customerly.storage import read_batches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ _ROW_GROUPS_A_PART = 4
 _ROW_GROUP_BYTES = 32 << 20
 """Rows that wait in memory are written when they take this much, even if the group is smaller than requested:
 contacts may carry attributes of any length."""
-_REREAD_ROWS = 1024
+_REREAD_ROWS = 1_024
 _MOSTLY_UNIQUE = {"crmhero_user_id", "user_id", "email", "name", "last_update", "attributes", "extra"}
 """Columns for which a dictionary costs time and saves no space."""
 
@@ -125,11 +125,11 @@ class PartWriter:
 
     def _keep_newest(self, entry: FileEntry, part: _Part, stale: Superseded) -> None:
         with self._write.location.open(self._write.staged(entry.path)) as stream:
-            file = pq.ParquetFile(stream)
-            if all(_all_true(stale.keep(batch)) for batch in file.iter_batches(columns=stale.columns)):
+            stamps = read_batches(stream, stale.columns)
+            if all(_all_true(stale.keep(batch)) for batch in stamps):
                 self._done.append((entry, part))
                 return
-            for batch in file.iter_batches(_REREAD_ROWS, use_threads=False):
+            for batch in read_batches(stream, rows=_REREAD_ROWS):
                 self.add(batch.filter(stale.keep(batch)))
         self._flush()
         self._write.remove_part(entry.path)

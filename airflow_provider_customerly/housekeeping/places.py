@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from airflow_provider_customerly.storage import RefusedError, RunId, lock
-from airflow_provider_customerly.storage.commit import STAGED, STAGING
 from airflow_provider_customerly.storage.location import TEMPORARY
 from airflow_provider_customerly.storage.manifest import MANIFESTS
+from airflow_provider_customerly.storage.removal import STAGED, STAGING
 from airflow_provider_customerly.sync.damage import IDENTITY
 from airflow_provider_customerly.sync.state import Identity
 

@@ -25,13 +25,14 @@ from airflow_provider_customerly.reading.fold import Fold
 from airflow_provider_customerly.reading.instants import earlier, written_like
 from airflow_provider_customerly.reading.list_end import ServedSizes
 from airflow_provider_customerly.reading.records import stamp_of
-from airflow_provider_customerly.reading.sweep import Sweep, Ticket
+from airflow_provider_customerly.reading.sweep import Sweep
 from airflow_provider_customerly.reading.tie_order import TieOrder
 from airflow_provider_customerly.reading.windows import START, Mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from airflow_provider_customerly.reading.choice import Ticket
     from airflow_provider_customerly.reading.records import Record
 
 WINDOWS_AHEAD = 80
@@ -114,7 +115,7 @@ class Chain:
         :raises CustomerlyProtocolError: the responses make no progress through the list.
         """
         sweep = self._sweep
-        if ticket.sweep is not sweep or self.done:
+        if self.done or not sweep.awaits(ticket):
             return []  # requested by a sweep that has finished
         given = sweep.receive(ticket, rows)
         self._found_newest = max(self._found_newest, self._newest_of(given))

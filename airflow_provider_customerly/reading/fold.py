@@ -96,8 +96,16 @@ class _Versions:
         return found
 
     def _merge(self) -> None:
-        keys = np.concatenate([np.fromiter(self._recent, dtype=np.int64), self._keys])
-        numbers = np.concatenate([np.fromiter(self._recent.values(), dtype=np.int64), self._numbers])
-        self._keys, first = np.unique(keys, return_index=True)  # the first of equal keys is the recent one
-        self._numbers = numbers[first]
+        # Only the recent ones are sorted: sorting all of them each time would hold several copies of them.
+        keys = np.fromiter(self._recent, dtype=np.int64)
+        order = np.argsort(keys)
+        keys = keys[order]
+        numbers = np.fromiter(self._recent.values(), dtype=np.int64)[order]
         self._recent = {}
+        at = np.searchsorted(self._keys, keys)
+        is_old = np.zeros(len(keys), dtype=bool)
+        if len(self._keys):
+            is_old = self._keys[np.minimum(at, len(self._keys) - 1)] == keys
+        self._numbers[at[is_old]] = numbers[is_old]
+        self._keys = np.insert(self._keys, at[~is_old], keys[~is_old])
+        self._numbers = np.insert(self._numbers, at[~is_old], numbers[~is_old])

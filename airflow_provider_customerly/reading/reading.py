@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from airflow_provider_customerly.client import Client, ContactType
+    from airflow_provider_customerly.reading.choice import Ticket
     from airflow_provider_customerly.reading.records import Record
-    from airflow_provider_customerly.reading.sweep import Ticket
 
 FetchPage = Callable[[int, int], msgspec.Raw]
 """Return the JSON array of a list page, given its number and size."""

@@ -88,6 +88,11 @@ class Strip:
         return (self.last, int(self.is_closed))
 
     @property
+    def extent(self) -> tuple[Mark, int]:
+        """How far it reaches: the mark where it ends, and the length of its tail."""
+        return (self.high, len(self.tail))
+
+    @property
     def has_one_stamp(self) -> bool:
         """Whether all rows have the same timestamp, so that the strip alone proves nothing."""
         return self.head is self.tail
@@ -105,7 +110,7 @@ class Strip:
     def join(self, upper: Strip, order: TieOrder) -> Joint:
         """Add a strip that starts after the start of this one, unless contacts may be between them."""
         if upper.low <= self.high or upper.is_from_start:
-            grown = (upper.high, len(upper.tail)) > (self.high, len(self.tail))
+            grown = upper.extent > self.extent
             if grown:
                 self._end_as(upper)
         elif upper.first == self.last:
@@ -142,6 +147,33 @@ class Strip:
         self.is_closed = True
         self._end_at(end)
         self.aim = end
+
+    def has_moved(self, seen: Seen) -> bool:
+        """Return whether a window shows an end of this strip at another position than before."""
+        if not self.windows or self.has_one_stamp:
+            return False
+        top = self.end if self.is_closed else self.tail_start
+        ends = ((self.low, self.head_end), (self.high, top))
+        return any(seen.shows(mark) and seen.position(mark) != position for mark, position in ends)
+
+    def look_lower(self, position: int) -> None:
+        """Aim at an earlier position, because rows have moved up."""
+        self.aim, self.top = min(self.aim, position), min(self.top, position)
+        self.step = 3 * self.step + 4
+
+    def look_higher(self, position: int) -> None:
+        """Aim at a later position, because what is before it does not reach the end of this strip."""
+        self.aim, self.top = max(self.aim, position), max(self.top, position)
+        self.step = 0
+
+    def stick(self, seen: Seen) -> None:
+        """Note a window that adds nothing, because it ends in the group at the end of this strip."""
+        if seen.stamps[0] < self.last:
+            self.aim = seen.position((self.last, 0))
+        else:
+            self.aim, self.top = min(self.aim, seen.window.offset), min(self.top, seen.window.offset)
+        self.step = 0
+        self.stuck += 1
 
     def _end_as(self, upper: Strip) -> None:
         self.last, self.tail, self.is_closed = upper.last, upper.tail, upper.is_closed
@@ -216,8 +248,8 @@ class Strips:
     def __len__(self) -> int:
         return len(self._all)
 
-    def __contains__(self, strip: Strip) -> bool:
-        return any(one is strip for one in self._all)
+    def __iter__(self) -> Iterator[Strip]:
+        return iter(self._all)
 
     @property
     def proven(self) -> Strip:

@@ -5,27 +5,20 @@ response. Responses may arrive in any order.
 
 The proof uses timestamps, not positions. A window shows every contact with a timestamp between those of its
 first and last row (see ``Seen``), so overlapping windows without a gap show all contacts. Positions only help
-to guess the next window. An update or a deletion moves rows up, and a guess that was too high leaves a gap,
-which is filled from an earlier position. All gaps are read in parallel.
+to guess the next window (see ``Choice``).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from airflow_provider_customerly.client.errors import CustomerlyProtocolError
+from airflow_provider_customerly.reading.choice import Choice, Ticket
 from airflow_provider_customerly.reading.list_end import EmptyList, ListEnd
 from airflow_provider_customerly.reading.strips import Strip, Strips
 from airflow_provider_customerly.reading.tie import TieGroup
-from airflow_provider_customerly.reading.windows import (
-    START,
-    Mark,
-    Seen,
-    Window,
-    window_around,
-    window_from,
-)
+from airflow_provider_customerly.reading.windows import START, Mark, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,31 +36,6 @@ _TRIES_IN_GROUP = 3
 _MOST_ANSWERS, _TIMES_ITS_PAGES = 300, 4
 """The most responses a sweep takes, not counting those for groups, because a growing list never ends."""
 
-Purpose = Literal["next", "ahead", "behind", "tie", "order", "probe"]
-
-
-class Ticket(NamedTuple):
-    """A request in flight."""
-
-    number: int
-    sweep: Sweep
-    purpose: Purpose
-    window: Window
-    strip: Strip | None
-    """For ``next``: the strip that the window should continue."""
-    shown: tuple[Mark, int]
-    """How far that strip reached at the time of the request."""
-    tie: TieGroup | None
-    moves: int
-    """How often the proven part had grown by the time of the request."""
-
-
-class _Wanted(NamedTuple):
-    purpose: Purpose
-    window: Window
-    strip: Strip | None = None
-    tie: TieGroup | None = None
-
 
 class Sweep:
     """The state of one sweep.
@@ -77,9 +45,7 @@ class Sweep:
     :param sizes: page sizes that the server returns.
     :param fold: takes the rows with a timestamp of ``low`` or later.
     :param order: what is known of the order among equal timestamps.
-    :param prefetch: how many windows may be in flight or beyond the proven part.
-    :param ahead_until: position up to which windows may be requested before they are known to be needed.
-        Later ones are read one at a time.
+    :param prefetch: see ``Choice``, also for ``ahead_until``.
     :param trusts_short: whether a short page is the end of the list without further proof.
     :param is_catch_up: whether an earlier sweep has counted the groups with equal timestamps.
     :param clock: returns monotonic seconds.
@@ -95,8 +61,8 @@ class Sweep:
         certificate: Certificate,
         clock: Callable[[], float],
         *,
-        low: str = "",
-        prefetch: int = 0,
+        low: str,
+        prefetch: int,
         ahead_until: int | None = None,
         trusts_short: bool = False,
         is_catch_up: bool = False,
@@ -114,19 +80,16 @@ class Sweep:
         self._fold = fold
         self._low = low
         self._clock = clock
-        self._prefetch = prefetch
-        self._ahead_until = ahead_until
         self._trusts_short = trusts_short
         self._is_catch_up = is_catch_up
         self._sizes = sizes
         self._order = order
         self._order.begin()
         self._strips = Strips(Strip.floor(floor, start), order)
-        self._moves = 0  # how often the proven part has grown
-        self._planned = start  # position up to which windows were requested
-        self._dry: int | None = None  # position of a window ahead that was empty
-        self._slack = 1  # rows of overlap beyond the two that are needed; grows when links break
         self._empty = EmptyList(clock)
+        self._choice = Choice(
+            start, sizes, order, self._empty, certificate, prefetch=prefetch, ahead_until=ahead_until
+        )
         self._ties: dict[str, TieGroup] = {}
         self._has_counted = False  # a group had to be counted, and so may the next ones
         self._end: ListEnd | None = None
@@ -135,8 +98,6 @@ class Sweep:
         self._wrong_ends = 0  # wrong ends since the proven part last grew
         self._vain = 0
         self._passed: Mark = START  # how far pages before the end of the proven part have advanced
-        self._in_flight: dict[int, Ticket] = {}
-        self._tickets = 0
 
     @property
     def settled(self) -> str:
@@ -145,17 +106,13 @@ class Sweep:
 
     def ask(self) -> Ticket | None:
         """Return the next request worth sending now; None to wait for responses (or until ``done``)."""
-        wanted = None if self.done or not self._empty.is_due else self._wanted()
-        if wanted is None:
+        if self.done or not self._empty.is_due:
             return None
-        purpose, window, strip, tie = wanted
-        self._tickets += 1
-        shown = (strip.high, len(strip.tail)) if strip is not None else (START, 0)
-        ticket = Ticket(self._tickets, self, purpose, window, strip, shown, tie, self._moves)
-        self._in_flight[ticket.number] = ticket
-        if purpose in ("next", "ahead"):
-            self._planned = max(self._planned, window.reach)
-        return ticket
+        return self._choice.ask(self._strips, self._ties, self._end, may_be_clamped=bool(self._doubted))
+
+    def awaits(self, ticket: Ticket) -> bool:
+        """Return whether this sweep has a request in flight."""
+        return ticket in self._choice.in_flight
 
     def receive(self, ticket: Ticket, rows: list[Record]) -> list[Record]:
         """Take the response to a request.
@@ -164,7 +121,7 @@ class Sweep:
         :raises OrderBrokenError: the server does not sort by ``last_update``.
         :raises CustomerlyProtocolError: the responses make no progress through the list.
         """
-        del self._in_flight[ticket.number]
+        self._choice.in_flight.remove(ticket)
         if not rows:
             self._take_empty(ticket)
             return []
@@ -185,110 +142,13 @@ class Sweep:
                     self._take(earlier, short)
         return given
 
-    # what to request
-
-    def _wanted(self) -> _Wanted | None:
-        if self._doubted:
-            is_under_way = any(ticket.purpose == "probe" for ticket in self._in_flight.values())
-            return None if is_under_way else _Wanted("probe", Window(0, self._sizes.largest))
-        if self._order.doubts and not any(ticket.purpose == "order" for ticket in self._in_flight.values()):
-            return _Wanted("order", self._order.ask(self._sizes.largest))
-        if self._end is not None:
-            return self._wanted_at(self._end)
-        proven = self._strips.proven
-        for strip, upper in self._strips.with_upper():
-            if (tie := self._ties.get(strip.last)) is not None and not strip.is_closed:
-                if (window := tie.ask()) is not None:
-                    return _Wanted("tie", window, tie=tie)
-            elif upper is not None and not self._is_under_way(strip):
-                # A gap close to the proven part has usually closed by the time that part reaches it.
-                if strip is proven or strip.end > proven.end + self._sizes.largest:
-                    self._note_gap(strip, upper)
-                    return _Wanted("next", self._window_between(strip, upper), strip)
-            elif upper is None and len(self._strips) == 1 and not self._is_under_way(strip):
-                return _Wanted("next", self._window_behind(strip), strip)
-        return self._wanted_ahead()
-
-    def _wanted_at(self, end: ListEnd) -> _Wanted | None:
-        if not end.is_read:
-            if not self._is_latest_under_way():
-                proven = self._strips.proven
-                return _Wanted("next", self._window_behind(proven), proven)
-            if self._certificate.end_moved:
-                return None  # a busy list: look past its end only once the end is known
-        window = end.ask(self._sizes.sure)
-        return None if window is None else _Wanted("behind", window)
-
-    def _wanted_ahead(self) -> _Wanted | None:
-        # Start with one window, because many lists fit in a page.
-        room = self._prefetch if self._windows else 1
-        if len(self._in_flight) + self._strips.windows_ahead >= room:
-            return None
-        window = self._window_past(self._planned, 2 + self._slack)
-        if self._dry is not None and window.offset >= self._dry:
-            return None
-        if self._ahead_until is not None and window.reach > self._ahead_until:
-            return None
-        return _Wanted("ahead", window)
-
-    def _window_behind(self, strip: Strip) -> Window:
-        """Choose the window that should continue a strip."""
-        largest = self._sizes.largest
-        window = window_from(strip.aim - 1 - max(strip.step, self._slack), largest)
-        looks_lower = strip.step or strip.stuck
-        gains_little = not strip.step and window.reach - strip.top < largest // 4
-        if gains_little or len(strip.tail) > largest // 2:  # inside a large group
-            overlap = 2 + self._slack + strip.step + largest // 8 * strip.stuck
-            if looks_lower:
-                window = window_from(strip.top - overlap, largest)
-            else:
-                window = self._window_past(strip.top, overlap)
-        return window._replace(per_page=window.per_page - self._empty.looks)
-
-    def _window_past(self, position: int, overlap: int) -> Window:
-        """Choose a window with ``overlap`` rows before a position, or fewer if needed to reach past it."""
-        while True:
-            window = window_from(position - overlap, self._sizes.largest)
-            if window.reach > position or overlap <= 1:
-                return window
-            overlap = overlap // 2
-
-    def _window_between(self, strip: Strip, upper: Strip) -> Window:
-        if strip.last == upper.first and not strip.step:
-            around = None
-            if not strip.has_one_stamp and not upper.has_one_stamp:
-                around = window_around(strip.aim - 1, upper.head_end + 1, self._sizes.largest)
-            if around is None and not strip.stuck:
-                around = window_around(strip.end - 3, upper.offset + 3, self._sizes.largest)
-            if around is not None:
-                return around
-        return self._window_behind(strip)
-
-    def _note_gap(self, strip: Strip, upper: Strip) -> None:
-        self._certificate.bridges += 1
-        if upper.offset < strip.aim and strip.last < upper.first:
-            self._slack = min(2 * self._slack + 1, self._sizes.largest // 3)  # rows moved up in between
-
-    def _is_under_way(self, strip: Strip) -> bool:
-        return any(
-            ticket.strip is strip
-            or (ticket.purpose == "ahead" and ticket.window.offset < strip.end < ticket.window.reach)
-            for ticket in self._in_flight.values()
-        )
-
-    def _is_latest_under_way(self) -> bool:
-        tickets = self._in_flight.values()
-        return any(ticket.purpose == "next" and ticket.moves == self._moves for ticket in tickets)
-
     # what a response shows
 
     def _take(self, ticket: Ticket, seen: Seen) -> None:
         if ticket.purpose != "tie":
             self._windows += 1
-        if self._dry is not None and seen.end > self._dry:
-            self._dry = None
-        if seen.is_short and not self.has_short_pages:
-            self._dry = min(seen.end, self._dry or seen.end)
+        is_last = seen.is_short and not self.has_short_pages
+        self._choice.note_rows(seen.end, is_last=is_last)
         if (
             ticket.purpose not in ("behind", "tie")
             and seen.is_short
@@ -299,29 +159,26 @@ class Sweep:
                 # The rows of a clamped page are not at the requested positions.
                 self._doubted.append((ticket, seen))
                 return
-            self._planned = self._strips.proven.aim
             self._sizes.largest = self._sizes.sure
-            self._slack = min(self._slack, self._sizes.largest // 3)
+            self._choice.go_back(self._strips.proven.aim)
         self._compare_order(seen)
         self._note_positions(seen)
-        proven, is_latest = self._strips.proven.high, ticket.moves == self._moves
+        proven, is_latest = self._strips.proven.high, ticket in self._choice.latest
         has_grown, is_linked = self._strips.add(Strip.of(seen))
         self._certificate.links += has_grown
+        self._choice.note_links()
         is_end = seen.is_short and is_linked and len(self._strips) == 1
-        if self._certificate.links % 16 == 0:
-            self._slack = max(1, self._slack - 1)
         self._take_tied(ticket, seen)
-        is_at_end = seen.is_short and not self.has_short_pages
-        if self._order.show(seen.low, (seen.stamps[-1], 1) if is_at_end else seen.high):
+        if self._order.show(seen.low, (seen.stamps[-1], 1) if is_last else seen.high):
             # A contact that was missing until now may have moved to the end after that was read.
-            self._moves += 1
+            self._choice.latest.clear()
             self._end = None
         if ticket.purpose == "order":
             self._take_order(ticket, seen)
         if ticket.strip is not None:
             self._take_next(ticket, ticket.strip, seen, is_end=is_end)
         if self._strips.proven.high > proven:
-            self._moves += 1
+            self._choice.latest.clear()
             self._wrong_ends = 0
             self._end = None
         if len(self._strips) > 1 or self._ties:
@@ -352,33 +209,26 @@ class Sweep:
             if self._empty.is_believed:
                 self._finish()
         elif ticket.purpose == "ahead":
-            self._dry = min(ticket.window.offset, self._dry or ticket.window.offset)
+            self._choice.note_nothing(ticket.window.offset)
         elif ticket.strip is not None:
             self._certificate.empty_answers += 1
-            self._look_lower(ticket.strip, ticket.window)
+            ticket.strip.look_lower(ticket.window.offset)
             self._note_vain()
 
     def _note_positions(self, seen: Seen) -> None:
-        """Compare the positions of strip ends in the window with their known positions."""
         ends = ((seen.stamps[0], 1), seen.high)
         self.trail += [(mark, seen.position(mark)) for mark in ends if seen.shows(mark)]
-        for strip, _ in self._strips.with_upper():
-            top = strip.end if strip.is_closed else strip.tail_start
-            if strip.windows and not strip.has_one_stamp:
-                for mark, position in ((strip.high, top), (strip.low, strip.head_end)):
-                    if seen.shows(mark):
-                        self.has_moved |= seen.position(mark) != position
+        self.has_moved |= any(strip.has_moved(seen) for strip in self._strips)
 
     def _take_next(self, ticket: Ticket, strip: Strip, seen: Seen, *, is_end: bool) -> None:
         """Take a window that was requested to continue a strip."""
-        if strip not in self._strips or (strip.high, len(strip.tail)) != ticket.shown:
+        if strip not in self._strips or strip.extent != ticket.extent:
             self._vain = 0
             return
         if seen.low > strip.high and seen.stamps[0] != strip.last:
-            self._look_lower(strip, ticket.window)
+            strip.look_lower(ticket.window.offset)
         elif seen.high < strip.high:
-            strip.aim, strip.top = max(strip.aim, seen.end), max(strip.top, seen.end)
-            strip.step = 0
+            strip.look_higher(seen.end)
             if seen.high > self._passed:
                 self._passed = seen.high  # started too early in the list, but the pages make progress
                 self._vain = self._wrong_ends = 0
@@ -387,11 +237,6 @@ class Sweep:
         elif not is_end:
             self._stick(strip, seen)
         self._note_vain()
-
-    def _look_lower(self, strip: Strip, window: Window) -> None:
-        """Aim at an earlier position, because rows have moved up."""
-        strip.aim, strip.top = min(strip.aim, window.offset), min(strip.top, window.offset)
-        strip.step = 3 * strip.step + 4
 
     def _note_vain(self) -> None:
         if self._ties or (self._end is not None and self._end.is_read):
@@ -418,9 +263,9 @@ class Sweep:
         self._strips = Strips(Strip.floor((stamp, 0), position), self._order)
         self._ties.clear()
         self._end = None
-        self._planned = position
+        self._choice.go_back(position)
         self._passed = START
-        self._moves += 1
+        self._choice.latest.clear()
         self._vain = self._wrong_ends = 0
 
     def _take_order(self, ticket: Ticket, seen: Seen | None) -> None:
@@ -439,13 +284,7 @@ class Sweep:
     def _stick(self, strip: Strip, seen: Seen) -> None:
         """Take a window that adds nothing, because it ends in the group at the end of a strip."""
         stamp = strip.last
-        if seen.stamps[0] < stamp:
-            strip.aim = seen.position((stamp, 0))
-        else:
-            strip.aim = min(strip.aim, seen.window.offset)
-            strip.top = min(strip.top, seen.window.offset)
-        strip.step = 0
-        strip.stuck += 1
+        strip.stick(seen)
         if strip.stuck > (1 if self._has_counted else _TRIES_IN_GROUP) and stamp not in self._ties:
             self._has_counted = True
             self._ties[stamp] = TieGroup(
@@ -455,7 +294,7 @@ class Sweep:
 
     def _take_tied(self, ticket: Ticket, seen: Seen) -> None:
         for tie in list(self._ties.values()):
-            if not any(strip.last == tie.stamp for strip, _ in self._strips.with_upper()):
+            if all(strip.last != tie.stamp for strip in self._strips):
                 del self._ties[tie.stamp]  # other windows have shown both sides of it
             if seen.stamps[0] <= tie.stamp <= seen.stamps[-1]:
                 tie.note(seen.with_stamp(tie.stamp))
@@ -475,6 +314,8 @@ class Sweep:
             )
         self.trail.append(((tie.stamp, 1), tie.end))
         self._strips.close(tie.stamp, tie.end)
+        # A contact of the group may have moved to the end since that was read.
+        self._choice.latest.clear()
 
     # the end of the list
 

@@ -23,7 +23,6 @@ Mark = tuple[str, int]
 """A place in the list: ``(stamp, 0)`` is before the contacts with that stamp, ``(stamp, 1)`` after them."""
 
 START: Mark = ("", -1)
-END: Mark = ("\U0010ffff", 2)
 
 
 class OrderBrokenError(Exception):
@@ -122,6 +121,15 @@ def window_from(start: int, largest: int) -> Window:
         if size - start % size > most:
             best, most = size, size - start % size
     return Window(start // best, best)
+
+
+def window_past(position: int, overlap: int, largest: int) -> Window:
+    """Choose a window with ``overlap`` rows before a position, or fewer if needed to reach past it."""
+    while True:
+        window = window_from(position - overlap, largest)
+        if window.reach > position or overlap <= 1:
+            return window
+        overlap //= 2
 
 
 def window_around(start: int, stop: int, largest: int) -> Window | None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
-import re
 from datetime import date, datetime, time, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from airflow_provider_customerly.storage.location import TEMPORARY, Location
 from airflow_provider_customerly.storage.manifest import (
     MANIFESTS,
-    RETIRED,
     DamagedManifestError,
     Manifest,
     list_numbers,
@@ -24,33 +22,26 @@ from airflow_provider_customerly.storage.manifest import (
     refuse_folders,
 )
 from airflow_provider_customerly.storage.parquet import ParquetFile
+from airflow_provider_customerly.storage.removal import STAGED, STAGING, remove_replaced, retire
 from airflow_provider_customerly.storage.run_id import RunId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
 
     import pyarrow as pa
 
-    from airflow_provider_customerly.storage.location import Found
+    from airflow_provider_customerly.storage.location import Location
     from airflow_provider_customerly.storage.manifest import FileEntry, Numbers
 
 log = logging.getLogger(__name__)
 
-STAGING = "_staging"
-STAGED = ".staged"
-"""Suffix that hides a file from ``**/*.parquet`` until its commit."""
-STAGING_LASTS = timedelta(days=2)
-"""Staged files that dead runs left behind are removed when they are older than this."""
 DELETED = "_deleted"
 """Suffix of the sibling folder that lists deleted contacts."""
 DELTA_LOG = "_delta_log"
 """The folder, inside the dataset, that makes it a Delta table."""
 
-_PART = re.compile(rf"((?:[^/=]+=[^/]*/)+)part-\d+-{RunId.PATTERN}\.parquet")
 _TRIES = 10
-_NUMBERS_KEPT = 1_000
-_NUMBERS_LAST = timedelta(days=30)
 
 
 class CommitConflictError(RuntimeError):
@@ -64,34 +55,27 @@ class Dataset:
     commit. The commit is the exclusive creation of the next manifest, ``_manifests/00000042.json``. The
     newest manifest defines the state. A writer remembers the commit it started from. If the next number is
     taken, the writer has lost, so the state never goes back in time and any number of runs may write
-    concurrently.
-
-    Two rules make it safe to remove files. First, a number stays taken: the manifest of a replaced or removed
-    commit is overwritten as retired before its files are deleted. Second, after a commit the writer removes
-    only parts that no manifest names and that are older than its own manifest, by the store's clock. A writer
-    that started before this commit can no longer commit, and one that started after it writes newer files.
+    concurrently. What makes it safe to remove files is in ``removal.py``.
     """
 
     def __init__(self, location: Location) -> None:
         self.location = location
-        self.deleted = Location(location.fs, f"{location.root}{DELETED}")
+        self.deleted = dataclasses.replace(location, root=f"{location.root}{DELETED}")
         """The sibling folder that lists deleted contacts."""
 
     def newest(self) -> Manifest | None:
         """Return the newest commit; None if there is none."""
         return self._look()[1]
 
-    def _look(self) -> tuple[Numbers, Manifest | None]:
-        for attempt in range(_TRIES):
-            numbers = list_numbers(self.location)
-            refuse_folders(self.location, numbers.last)
-            try:
-                living = numbers.living
-                return numbers, read_manifest(self.location, living[-1]) if living else None
-            except FileNotFoundError:  # retired since the listing, so there is a newer commit
-                if attempt == _TRIES - 1:
-                    raise
-        raise AssertionError("unreachable")
+    def _look(self, tries: int = _TRIES) -> tuple[Numbers, Manifest | None]:
+        numbers = list_numbers(self.location)
+        refuse_folders(self.location, numbers.last)
+        try:
+            return numbers, read_manifest(self.location, numbers.living[-1]) if numbers.living else None
+        except FileNotFoundError:  # retired since the listing, so there is a newer commit
+            if tries == 1:
+                raise
+            return self._look(tries - 1)
 
     def at(self, as_of: int | str | date) -> Manifest:
         """Return an earlier commit.
@@ -135,17 +119,8 @@ class Dataset:
         :raises OldFormatError: version 0.1 wrote the folder.
         :raises DamagedManifestError: the newest manifest is damaged.
         """
-        return Write(self, run or RunId.new())
-
-    def retire(self, manifest: Manifest) -> None:
-        """Remove a commit and its files; its number stays taken."""
-        # The manifest first, so that a crash leaves files without a manifest, never the reverse.
-        self.location.write_atomic(manifest.name, RETIRED)
-        for location, entries in ((self.location, manifest.files), (self.deleted, manifest.deleted)):
-            for entry in entries:
-                location.delete(entry.path)
-            if entries:
-                location.remove_folder(manifest.folder)
+        numbers, before = self._look()
+        return Write(self, run or RunId.new(), numbers.last + 1, before)
 
     def remove_old(
         self,
@@ -174,7 +149,7 @@ class Dataset:
             kept |= {one.sequence for one in [one for one in commits if one.finished_at < since][-1:]}
         old = [one for one in commits if one.sequence not in kept]
         for manifest in old:
-            self.retire(manifest)
+            retire(self.location, self.deleted, manifest)
         if old:
             log.info("Removed %d old commits at %s", len(old), self.location)
         return len(old)
@@ -183,15 +158,15 @@ class Dataset:
 class Write:
     """A write in progress. Leaving the context manager aborts it unless it was committed. See ``Dataset``."""
 
-    def __init__(self, dataset: Dataset, run: RunId) -> None:
+    def __init__(self, dataset: Dataset, run: RunId, number: int, before: Manifest | None) -> None:
         self.run = run
         self.location = dataset.location
-        self._dataset = dataset
-        numbers, self.before = dataset._look()
+        self.before = before
         """The commit that this write started from; None if there was none."""
         self.publish: Callable[[], None] | None = None
         """Called after the commit, before the commits it replaces are removed; its error is raised after."""
-        self._number = numbers.last + 1
+        self._number = number
+        self._deleted = dataset.deleted
         self._parts = 0
         self._staged: dict[str, Location] = {}
         self._moved: list[tuple[Location, str]] = []
@@ -288,7 +263,7 @@ class Write:
     def _next_path(self, partition: dict[str, str], *, deleted: bool) -> str:
         path = f"{partition_folder(partition)}/part-{self._parts:05d}-{self.run}.parquet"
         self._parts += 1
-        self._staged[path] = self._dataset.deleted if deleted else self.location
+        self._staged[path] = self._deleted if deleted else self.location
         return path
 
     def _move(self, manifest: Manifest) -> None:
@@ -346,7 +321,7 @@ class Write:
 
     def _clean_up(self, manifest: Manifest) -> None:
         try:
-            self._remove_replaced(manifest)
+            remove_replaced(self.location, self._deleted, manifest)
         except Exception as error:
             log.warning(
                 "Committed %s, but could not remove what it replaces (%s: %s). The next run does it.\n%s",
@@ -355,69 +330,6 @@ class Write:
                 error,
                 self.location,
             )
-
-    def _remove_replaced(self, manifest: Manifest) -> None:
-        files, deleted = self.location.scan(), self._dataset.deleted.scan()
-        own = files.get(manifest.name)
-        if own is None or own.size == len(RETIRED):
-            return  # a newer commit has already replaced this one, and cleans up
-        # Read after the listing, so that it names the listed files that another run has committed by now.
-        living = read_manifests(self.location, list_numbers(self.location).living)
-        commits = [one for one in living if isinstance(one, Manifest)]
-        for other in commits:
-            if other.partition == manifest.partition and other.sequence < manifest.sequence:
-                self._dataset.retire(other)
-        committed_at = own.modified
-        if committed_at is None:
-            return  # without modification times, old and new files cannot be told apart
-        if len(commits) == len(living):  # a damaged manifest may name any of the files
-            _remove_strays(self.location, files, [e for one in commits for e in one.files], committed_at)
-            named = [entry for one in commits for entry in one.deleted]
-            _remove_strays(self._dataset.deleted, deleted, named, committed_at)
-        for name, found in files.items():
-            age = committed_at - (found.modified or committed_at)
-            is_temporary = name.startswith(f"{STAGING}/") or TEMPORARY in name
-            if is_temporary and age > STAGING_LASTS.total_seconds():
-                self.location.delete(name)
-                self.location.remove_folder(name.rpartition("/")[0])
-        self._forget_old_numbers(files, committed_at)
-
-    def _forget_old_numbers(self, files: Mapping[str, Found], committed_at: float) -> None:
-        """Delete retired manifests whose numbers no running writer can still try to take."""
-        for number in list_numbers(self.location).retired:
-            found = files.get(manifest_name(number))
-            if (
-                found is not None
-                and found.modified is not None
-                and number < self._number - _NUMBERS_KEPT
-                and committed_at - found.modified > _NUMBERS_LAST.total_seconds()
-            ):
-                self.location.delete(manifest_name(number))
-
-
-def _remove_strays(
-    location: Location, files: Mapping[str, Found], named: Sequence[FileEntry], committed_at: float
-) -> None:
-    """Remove parts that no manifest names and that are older than the newest manifest."""
-    known = {entry.path for entry in named}
-    # A partition folder with its own state belongs to another export or sync.
-    foreign = tuple(
-        name.partition(marker)[0]
-        for name in files
-        for marker in (f"/{MANIFESTS}/", "/sync.json")
-        if marker in name
-    )
-    for name, found in files.items():
-        part = _PART.fullmatch(name)
-        if (
-            part
-            and name not in known
-            and not name.startswith(foreign)
-            and found.modified is not None
-            and found.modified < committed_at
-        ):
-            location.delete(name)
-            location.remove_folder(part[1])
 
 
 def _meant(as_of: int | str | date) -> int | str | datetime:

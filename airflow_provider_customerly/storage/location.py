@@ -9,14 +9,15 @@ import inspect
 import os
 import re
 import secrets
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from airflow_provider_customerly.storage import disk
+from airflow_provider_customerly.storage.refused import RefusedError
 from airflow_provider_customerly.storage.sink import Sink
 
 if TYPE_CHECKING:
@@ -25,21 +26,17 @@ if TYPE_CHECKING:
 TEMPORARY = ".tmp-"
 """Marks a file that is still being written."""
 
-
 _CONNECTION = re.compile(r"(?:s3[an]?|gs|gcs)://([^/@]+)@", re.IGNORECASE)
 """Only stores where ``@`` has no other meaning, unlike in ``abfs://container@account/``."""
 _LOCAL_SCHEME = re.compile(r"(?:file|local)://(?:[^/@]*@)?", re.IGNORECASE)
 
 _FOR_GOOD = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
 _FOR_GOOD_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.EINVAL)
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _AT_ONCE = 16
 _GLOB = frozenset("*?[")
 """Signs that fsspec takes for a pattern where it is given several paths."""
 
-
-class RefusedError(ValueError):
-    """The request cannot work with the existing files or settings. A retry would not help."""
+_T = TypeVar("_T")
 
 
 class Found(NamedTuple):
@@ -85,7 +82,12 @@ class Location:
             return cls(fs, fs._strip_protocol(inner).rstrip("/"))
         text = os.fspath(path)
         _refuse_blank(text)
-        _refuse_connection(text)
+        if named := _CONNECTION.match(text):
+            raise ValueError(
+                f"The path names the Airflow connection {named[1]!r}, but a string cannot use a connection. "
+                "Pass ObjectStoragePath(path) from airflow.sdk instead. Or remove the connection from the "
+                "path and set the credentials of the object store in the environment."
+            )
         fs, inner = url_to_fs(text)
         return cls(fs, inner.rstrip("/"))
 
@@ -113,15 +115,15 @@ class Location:
         """Return the files below ``folder``, at any depth, by name relative to this location."""
         start = self.path(folder) if folder else self.root
         if self.is_local:
-            found = _local_files(start or "/")
+            stats = disk.list_files(start or "/")
+            found = {path: Found(stat.st_size, stat.st_mtime) for path, stat in stats.items()}
         else:
-            # A folder of which the first file appears during the listing is told as if it were one itself.
-            infos = {
-                path: info
+            found = {
+                path: Found(info["size"] or 0, _modified(info))
                 for path, info in self.fs.find(start, detail=True).items()
+                # A folder whose first file appears during the listing is told as if it were a file.
                 if info["type"] != "directory"
             }
-            found = {path: Found(info["size"] or 0, _modified(info)) for path, info in infos.items()}
         return {self.fs._strip_protocol(path)[len(self.root) + 1 :]: one for path, one in found.items()}
 
     def exists(self, name: str) -> bool:
@@ -138,10 +140,7 @@ class Location:
 
     def read_many(self, names: Sequence[str]) -> Sequence[bytes | None]:
         """Read several small files; return None for each that does not exist."""
-        if self.is_local:
-            return [self._read_if_there(name) for name in names]
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="customerly-storage") as pool:
-            return list(pool.map(self._read_if_there, names))
+        return self._for_each(names, self._read_if_there)
 
     def _read_if_there(self, name: str) -> bytes | None:
         try:
@@ -159,15 +158,13 @@ class Location:
 
         A file that is not closed properly may stay behind, truncated.
         """
-        self._make_parent(name)
-        try:
-            stream = self.fs.open(self.path(name), "wb")
-        except FileNotFoundError:  # another run removed the folder because it was empty
-            self._make_parent(name)
-            stream = self.fs.open(self.path(name), "wb")
-        if self.private and self.is_local:
-            os.chmod(self.path(name), 0o600)
-        return Sink(stream, durable=self.is_local)
+        path = self.path(name)
+        if not self.is_local:
+            return Sink(self.fs.open(path, "wb"), durable=False)
+        stream = disk.in_folder_of(path, lambda: self.fs.open(path, "wb"), private=self.private)
+        if self.private:
+            os.chmod(path, 0o600)
+        return Sink(stream, durable=True)
 
     def write_atomic(self, name: str, content: bytes) -> None:
         """Write a small file so that readers see either the old content or the new, never a mix.
@@ -175,7 +172,7 @@ class Location:
         On a local disk the file survives a power failure. In an object store it is a single PUT.
         """
         if self.is_local:
-            _replace(self.path(name), content, private=self.private)
+            disk.write(self.path(name), content, self._temporary(name), private=self.private)
         else:
             self.fs.pipe_file(self.path(name), content)
 
@@ -190,7 +187,7 @@ class Location:
         """
         path = self.path(name)
         if self.is_local:
-            _link(path, content, private=self.private)
+            disk.write(path, content, self._temporary(name), private=self.private, exclusive=True)
         elif "mode" in inspect.signature(getattr(self.fs, "_pipe_file", self.fs.pipe_file)).parameters:
             self.fs.pipe_file(path, content, mode="create")
         elif self.exists(name):
@@ -200,10 +197,8 @@ class Location:
 
     def copy(self, name: str, to: str) -> None:
         """Copy a file, inside the store if possible."""
-        self._make_parent(to)
         if self.is_local:
-            shutil.copyfile(self.path(name), self.path(to))
-            _sync_file(self.path(to))
+            disk.copy(self.path(name), self.path(to), private=self.private)
         else:
             self.fs.cp_file(self.path(name), self.path(to))
 
@@ -211,7 +206,7 @@ class Location:
         """Move a file to a location in the same store: a rename on a disk, a copy in an object store."""
         source, target = self.path(name), to.path(to_name)
         if self.is_local:
-            _rename(source, target)
+            disk.move(source, target, private=to.private)
         else:
             self.fs.cp_file(source, target)
             with contextlib.suppress(Exception):  # old leftovers in the staging folder are removed later
@@ -238,11 +233,7 @@ class Location:
             with contextlib.suppress(Exception):  # one by one it may work, or tells why it does not
                 self.fs.rm([self.path(name) for name in names])
                 return {}
-        if self.is_local:
-            failures = list(map(self._failure_to_delete, names))
-        else:
-            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="customerly-storage") as pool:
-                failures = list(pool.map(self._failure_to_delete, names))
+        failures = self._for_each(names, self._failure_to_delete)
         return {name: error for name, error in zip(names, failures, strict=True) if error is not None}
 
     def _failure_to_delete(self, name: str) -> Exception | None:
@@ -278,19 +269,17 @@ class Location:
                 "exists and that the worker's user or the connection may write to it."
             ) from error
 
-    def _make_parent(self, name: str) -> None:
-        # Object stores have no folders, and creating one may try to create a bucket.
+    def _for_each(self, names: Sequence[str], act: Callable[[str], _T]) -> Sequence[_T]:
+        """Call ``act`` with each name: several at once where each call waits for the network."""
         if self.is_local:
-            _make_folder(os.path.dirname(self.path(name)), private=self.private)
+            return list(map(act, names))
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="customerly-storage") as pool:
+            return list(pool.map(act, names))
 
-
-def _refuse_connection(text: str) -> None:
-    if named := _CONNECTION.match(text):
-        raise ValueError(
-            f"The path names the Airflow connection {named[1]!r}, but a string cannot use a connection. Pass "
-            "ObjectStoragePath(path) from airflow.sdk instead. Or remove the connection from the path and "
-            "set the credentials of the object store in the environment."
-        )
+    def _temporary(self, name: str) -> str:
+        """Return a path beside ``name`` for a file that is renamed to it once it is whole."""
+        folder, file = os.path.split(self.path(name))
+        return os.path.join(folder, f"{TEMPORARY}{secrets.token_hex(4)}-{file}")
 
 
 def refuse_relative(text: str) -> None:
@@ -311,25 +300,6 @@ def _refuse_blank(text: str) -> None:
         )
 
 
-def _local_files(folder: str) -> dict[str, Found]:
-    # fsspec's find() silently skips a whole folder when one of its files is deleted meanwhile.
-    files: dict[str, Found] = {}
-    folders = [folder]
-    try:
-        while folders:
-            with contextlib.suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    else:
-                        with contextlib.suppress(FileNotFoundError):
-                            stat = entry.stat()
-                            files[entry.path] = Found(stat.st_size, stat.st_mtime)
-    except NotADirectoryError as error:
-        raise _not_a_folder(error) from None
-    return files
-
-
 def _modified(info: Mapping[str, Any]) -> float | None:
     """Read the modification time from fsspec's info, where each store uses a name of its own."""
     for key in ("LastModified", "mtime", "last_modified", "updated", "created"):
@@ -342,95 +312,3 @@ def _modified(info: Mapping[str, Any]) -> float | None:
         if isinstance(value, int | float):
             return float(value)
     return None
-
-
-def _make_folder(path: str, *, private: bool) -> None:
-    try:
-        os.makedirs(path, mode=0o700 if private else 0o777, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise _not_a_folder(error) from None
-
-
-def _not_a_folder(error: OSError) -> RefusedError:
-    path = str(error.filename)
-    while not os.path.lexists(path):  # the system names what it looked for, and not what stood in its way
-        path = os.path.dirname(path)
-    return RefusedError(
-        f"{path} is a file, where a folder is needed. Check the path; or move the file away or delete it."
-    )
-
-
-def _replace(path: str, content: bytes, *, private: bool) -> None:
-    _write_then(path, content, os.replace, private=private)
-
-
-def _link(path: str, content: bytes, *, private: bool) -> None:
-    def link(temporary: str, path: str) -> None:
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            # A reader may briefly see half of it, takes it for damaged and reads it again.
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666)
-            with open(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        os.unlink(temporary)
-
-    _write_then(path, content, link, private=private)
-
-
-def _write_then(
-    path: str, content: bytes, put: Callable[[str, str], None], *, private: bool, tries: int = 3
-) -> None:
-    """Write a file that survives a power failure, then put it in place."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f"{TEMPORARY}{secrets.token_hex(4)}-{name}")
-    try:
-        _make_folder(folder, private=private)
-        mode = 0o600 if private else 0o666
-        with open(temporary, "wb", opener=lambda path, flags: os.open(path, flags, mode)) as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        put(temporary, path)
-    except FileNotFoundError:  # another run's clean-up removed the folder, or the file as a leftover
-        if tries == 1:
-            raise
-        return _write_then(path, content, put, private=private, tries=tries - 1)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    return _sync_folder(folder)
-
-
-def _rename(source: str, target: str, tries: int = 3) -> None:
-    folder = os.path.dirname(target)
-    _make_folder(folder, private=False)
-    try:
-        os.replace(source, target)
-    except FileNotFoundError:  # another run removed the folder because it was empty
-        if tries == 1:
-            raise
-        return _rename(source, target, tries - 1)
-    return _sync_folder(folder)
-
-
-def _sync_file(path: str) -> None:
-    with open(path, "rb+") as stream:
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the names in a local folder survive a power failure, if the system supports it."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -9,10 +9,11 @@ import random
 import threading
 import time
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import msgspec
 
+from airflow_provider_customerly.storage.claim import SILENT_FOR, Claim
 from airflow_provider_customerly.storage.location import TEMPORARY
 from airflow_provider_customerly.storage.process import Process
 
@@ -28,21 +29,11 @@ FOLDER = "_leases"
 RENEW_EVERY = timedelta(seconds=30)
 SURE_FOR = timedelta(seconds=45)
 """How long after a renewal a holder relies on its claim without asking the storage."""
-SILENT_FOR = timedelta(seconds=60)
-"""Twice the renewal interval. The task's next attempt may take over a claim that was not renewed for so long.
-
-It is longer than ``SURE_FOR``, so that a holder that was suspended asks the storage before it does anything.
-"""
 LASTS = timedelta(minutes=15)
-GRACE = timedelta(minutes=5)
-"""Tolerance for clock skew, added to a time recorded on another machine."""
 
 _TRIES = 8
 _LONGEST_PAUSE = 0.5  # seconds
 _READS = 3
-
-
-_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class LockLostError(RuntimeError):
@@ -57,43 +48,9 @@ class LockedError(RuntimeError):
         super().__init__(
             f"{location} is in use by {holder.owner or 'another run'} ({where}), last active at "
             f"{holder.renewed_at:%Y-%m-%d %H:%M:%S} UTC. Nothing was done. Try again when that run has "
-            f"ended. If it crashed, its claim expires at {_later(holder.expires_at):%Y-%m-%d %H:%M:%S} UTC; "
-            f"to release it now, delete {location.path(f'{FOLDER}/{holder.run}.json')}."
+            f"ended. If it crashed, its claim expires at {holder.ends_at:%Y-%m-%d %H:%M:%S} UTC; "
+            f"to release it now, delete {location.path(_file_of(holder.run))}."
         )
-
-
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of a claim's file."""
-
-    run: str
-    owner: str
-    process: Process
-    renewed_at: _Instant
-    expires_at: _Instant
-    holding: bool = True
-    """False while the run is still asking for the lock."""
-    over: list[str] = []
-    """Runs that this one considers dead: they do not hold the lock, whatever they may still write."""
-
-    def is_dead(self, now: datetime) -> bool:
-        """Return whether the run has ended, or must know that its claim has expired."""
-        return now > _later(self.expires_at) or self.process.is_gone()
-
-    def standing(self, location: Location, owner: str, now: datetime) -> Literal["alive", "dead", "doubtful"]:
-        """Return whether a run of ``owner`` may take over from this one.
-
-        Airflow starts a task's next attempt when it considers the earlier one dead, which may be wrong. On a
-        local disk the next attempt takes over at once, because the earlier one checks its claim before each
-        request. Elsewhere it takes over only if the claim was not renewed for a while; ``doubtful`` means
-        that this is not known yet.
-        """
-        if self.is_dead(now):
-            return "dead"
-        if not owner or self.owner != owner:
-            return "alive"
-        if location.is_local and self.process.is_here():
-            return "dead" if self.holding else "alive"  # one that is asking is not an earlier attempt
-        return "dead" if now - SILENT_FOR > _later(self.renewed_at) else "doubtful"
 
 
 class Lock:
@@ -119,7 +76,7 @@ class Lock:
         self.run = str(run)  # msgspec does not encode subclasses of str
         self.owner = owner
         self._location = location
-        self._name = f"{FOLDER}/{run}.json"
+        self._name = _file_of(run)
         self._process = Process.current()
         self._over: list[str] = []
         self._lost: str | None = None
@@ -193,32 +150,36 @@ class Lock:
             self._renewed = now
 
     def _acquire(self) -> None:
-        for claim in _unreadable(self._location):
-            log.warning(
-                "Ignored a file that is not a valid claim. Delete it.\n%s", self._location.path(claim)
-            )
-        rival: Claim | None = None
+        for name in _names(self._location):
+            if _read(self._location, name) is None and self._location.exists(name):
+                log.warning(
+                    "Ignored a file that is not a valid claim. Delete it.\n%s", self._location.path(name)
+                )
         for attempt in range(_TRIES):
             if attempt:
                 _pause(random.uniform(0.05, _LONGEST_PAUSE))
-            self._over = []  # a run that looked dead in an earlier attempt may hold the lock by now
-            try:
-                self._write(holding=False)
-                rival = self._living_rival()
-                if rival is None:
-                    self._renewed = _clocks()
-                    self._write(holding=True)
-                    rival = self._holding_rival()
-                    if rival is None:
-                        return
-            except BaseException:
-                self._location.delete(self._name)
-                raise
+            rival = self._ask()
+            if rival is None:
+                return
+            if rival.holding or attempt == _TRIES - 1:
+                raise LockedError(self._location, rival)
+
+    def _ask(self) -> Claim | None:
+        """Ask for the lock once, and hold it unless there is a rival, which is returned."""
+        self._over = []  # a run that looked dead in an earlier attempt may hold the lock by now
+        try:
+            self._write(holding=False)
+            rival = self._living_rival()
+            if rival is None:
+                self._renewed = _clocks()
+                self._write(holding=True)
+                rival = self._holding_rival()
+        except BaseException:
             self._location.delete(self._name)
-            if rival.holding:
-                break
-        assert rival is not None  # noqa: S101  # the loop ends early otherwise
-        raise LockedError(self._location, rival)
+            raise
+        if rival is not None:
+            self._location.delete(self._name)
+        return rival
 
     def _living_rival(self) -> Claim | None:
         """Return a living run, or take over from all others if there is none."""
@@ -231,13 +192,14 @@ class Lock:
                 standing = self._watch(claim)
             if standing == "alive":
                 return claim
-            dead.append(claim.run)
+            dead.append(claim)
         if dead:
-            log.info("Taking over from %s, which has ended\n%s", " and ".join(dead), self._location)
-            self._over += dead
+            runs = [claim.run for claim in dead]
+            log.info("Taking over from %s, which has ended\n%s", " and ".join(runs), self._location)
+            self._over += runs
             self._write(holding=False)
-            for run in dead:
-                self._location.delete(f"{FOLDER}/{run}.json")
+            for claim in dead:
+                self._location.delete(_file_of(claim.run))
         return None
 
     def _watch(self, claim: Claim) -> Literal["alive", "dead"]:
@@ -254,7 +216,7 @@ class Lock:
             _pause(min(1.0, SILENT_FOR.total_seconds() / 20))
             # Before the look: this process may be suspended after one, and the other one not.
             is_last = _elapsed(since) >= SILENT_FOR.total_seconds()
-            now = _read(self._location, f"{FOLDER}/{claim.run}.json")
+            now = _read(self._location, _file_of(claim.run))
             if now is None:
                 return "dead"
             if now.renewed_at != claim.renewed_at:
@@ -342,8 +304,8 @@ def claims(location: Location) -> list[Claim]:
     return [claim for name in _names(location) if (claim := _read(location, name)) is not None]
 
 
-def _unreadable(location: Location) -> list[str]:
-    return [name for name in _names(location) if _read(location, name) is None and location.exists(name)]
+def _file_of(run: str) -> str:
+    return f"{FOLDER}/{run}.json"
 
 
 def _names(location: Location) -> list[str]:
@@ -360,13 +322,8 @@ def _read(location: Location, name: str) -> Claim | None:
                 claim = msgspec.json.decode(location.read(name), type=Claim)
             except (FileNotFoundError, IsADirectoryError):
                 return None
-            return claim if name == f"{FOLDER}/{claim.run}.json" else None
+            return claim if name == _file_of(claim.run) else None
     return None
-
-
-def _later(time: datetime) -> datetime:
-    """Add a tolerance for clock skew to a time recorded on another machine."""
-    return min(time, datetime.max.replace(tzinfo=timezone.utc) - GRACE) + GRACE
 
 
 def _pause(seconds: float) -> None:

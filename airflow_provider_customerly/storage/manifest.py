@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_customerly.storage.location import RefusedError
+from airflow_provider_customerly.storage.refused import RefusedError
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.storage.location import Location

@@ -1,4 +1,4 @@
-"""Write a Parquet file, and describe it for the manifest."""
+"""Write a Parquet file, describe it for the manifest, and read one in little memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from airflow_provider_customerly import __version__
 from airflow_provider_customerly.storage.manifest import FileEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
+    from typing import IO
 
     from airflow_provider_customerly.storage.location import Location
 
@@ -24,6 +25,24 @@ VERSIONS = {
     "python": platform.python_version(),
 }
 """The versions of the software that writes the files, for manifests and records."""
+
+
+ROWS_AT_ONCE = 65_536
+
+
+def read_batches(
+    stream: IO[bytes], columns: Sequence[str] | None = None, rows: int = ROWS_AT_ONCE
+) -> Iterator[pa.RecordBatch]:
+    """Read a file in little memory.
+
+    It is read one row group at a time: else Arrow keeps all it has read of the file until the last batch.
+
+    :param columns: the columns to read; None for all.
+    :param rows: most rows in a batch.
+    """
+    file = pq.ParquetFile(stream)
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
 
 
 class ParquetFile:

@@ -33,25 +33,6 @@ class Sink:
         self.bytes += len(data)
         return len(data)
 
-    def tell(self) -> int:
-        """Return the number of bytes written."""
-        return self.bytes
-
-    def flush(self) -> None:
-        """Do nothing, because an object store cannot flush a part that is too small."""
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readable(self) -> bool:
-        """Return False."""
-        return False
-
-    def seekable(self) -> bool:
-        """Return False."""
-        return False
-
     def close(self) -> None:
         """Finish the file; on a local disk it then survives a power failure."""
         if self.closed:

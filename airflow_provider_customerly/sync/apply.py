@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -16,11 +16,11 @@ from airflow_provider_customerly.delivery.deliver import deliver_by
 from airflow_provider_customerly.delivery.outcomes import Verdict, judge
 from airflow_provider_customerly.sync.fingerprint import FIELD_BYTES, KEY_BYTES, Fingerprint, Fingerprints
 from airflow_provider_customerly.sync.journal import Journal
-from airflow_provider_customerly.sync.ledger import GONE, Outcomes, Status, keys_of, packed
+from airflow_provider_customerly.sync.keys import keys_of
+from airflow_provider_customerly.sync.ledger import GONE, Outcomes, Status, packed
 from airflow_provider_customerly.sync.plan_file import read_plan
 from airflow_provider_customerly.sync.rejects import Reject, RejectWriter
 from airflow_provider_customerly.sync.state import most_asked
-from airflow_provider_customerly.sync.undo_file import Done
 from airflow_provider_customerly.sync.vanished import Vanished, handle_vanished, same_user_id
 from airflow_provider_customerly.values.progress import ProgressClock
 from airflow_provider_customerly.values.rows import Outgoing, Problem, Settled
@@ -28,6 +28,8 @@ from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    import numpy.typing as npt
 
     from airflow_provider_customerly.client import Client
     from airflow_provider_customerly.sync.counts import Counts
@@ -69,7 +71,7 @@ class _Sent(msgspec.Struct, frozen=True, gc=False):
 class Application:
     """One plan being applied. It may crash at any point, because the journal has every response.
 
-    :param ledger: the ledger for the plan's fields, which ``enter`` updates at the end.
+    :param ledger: the ledger for the plan's fields, as it was before the run.
     :param counts: the plan's counts, to which those of the outcome are added.
     :param rejects: takes the rows that are not delivered.
     :param earlier: rejects of earlier runs, by key.
@@ -107,9 +109,7 @@ class Application:
         """Vanished contacts for which a request may have been sent."""
         self._unsent: list[Answer] = []
         """Rows that Customerly has already, to be recorded as delivered."""
-        self._outcomes = Outcomes(len(ledger.fields), counts.to_send)
-        self.done = Done.of(self._outcomes.array)
-        """What was answered, known once it is in the ledger."""
+        self._outcomes = Outcomes(len(ledger.fields), counts.to_send + counts.settled)
         self._clock = ProgressClock(log)
 
     def send(self, plan: str) -> None:
@@ -154,8 +154,8 @@ class Application:
         self.journal.flush()
         self._vanishing = set()
 
-    def enter(self) -> bool:
-        """Record in the ledger what was done and what may have been; return whether there was anything."""
+    def finish(self) -> npt.NDArray[Any]:
+        """End the journal, and return what was done and what may have been, as entries of a ledger."""
         self.journal.close()
         now = int(time.time())
         for key, sent in self._under_way.items():
@@ -166,10 +166,7 @@ class Application:
         for key in self._vanishing:
             self._outcomes.add(packed(key, self._nothing, Status.UNKNOWN, now))
         self._write_refused()
-        answered = self._outcomes.array
-        self.done = Done.of(answered)
-        self._ledger.update(answered)
-        return len(answered) > 0
+        return self._outcomes.array
 
     def leave(self) -> None:
         """Record in the journal what may have been done, for the next run."""
@@ -332,8 +329,8 @@ class Application:
         return bool((has_changed & ((before != 0) | (at < 0) | np.isin(users, held))).any())
 
     def _is_in_source(self, key: bytes) -> bool:
-        [at] = self._ledger.find(keys_of([key]))
-        is_known = at >= 0 and self._ledger.entries["status"][at] != Status.VANISHED
+        entry = self._ledger.entry(key)
+        is_known = entry is not None and entry["status"] != Status.VANISHED
         return key not in self._vanished and (is_known or key in self._invalid)
 
     def _present_users(self, vanished: set[bytes]) -> set[bytes]:

@@ -19,7 +19,7 @@ from airflow_provider_customerly.comparison import UNKNOWN, is_same, readings
 from airflow_provider_customerly.sync.compared_with import ComparedWith
 from airflow_provider_customerly.sync.contact_text import without
 from airflow_provider_customerly.sync.fingerprint import FIELD_BYTES
-from airflow_provider_customerly.sync.ledger import Status, keys_of
+from airflow_provider_customerly.sync.ledger import Status
 from airflow_provider_customerly.values.email import identity_of
 
 if TYPE_CHECKING:
@@ -155,12 +155,13 @@ class Comparer:
 
         :param key: the key of the row, which finds the contact if its email was edited.
         """
-        names = [self._fingerprints.key(identity_of(contact.email))] if contact.email else []
-        found = self._ledger.find(keys_of([*names, key]))
-        at = next((place for place in found.tolist() if place >= 0), None)
-        if at is None:
+        entry = None
+        if contact.email:
+            entry = self._ledger.entry(self._fingerprints.key(identity_of(contact.email)))
+        if entry is None:
+            entry = self._ledger.entry(key)
+        if entry is None:
             return [], False
-        entry = self._ledger.entries[at]
         is_newer = bool(entry["at"] >= self._since)
         if entry["status"] != Status.DELIVERED:
             return [], is_newer

@@ -15,13 +15,14 @@ import numpy.typing as npt
 from airflow_provider_customerly.storage.process import Process
 from airflow_provider_customerly.storage.run_id import RunId
 from airflow_provider_customerly.sync.fingerprint import USER_BYTES, Fingerprint
-from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, keys_of, packed
+from airflow_provider_customerly.sync.keys import keys_of
+from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from airflow_provider_customerly.storage import Location
-    from airflow_provider_customerly.sync.ledger import Keys, Users
+    from airflow_provider_customerly.sync.keys import Keys, Users
 
 FOLDER = "journal"
 _NAME = re.compile(rf"{FOLDER}/({RunId.PATTERN})-(\d{{8}})\.json")

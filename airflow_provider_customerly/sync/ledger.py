@@ -9,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from airflow_provider_customerly.sync.fingerprint import FIELD_BYTES, Fingerprint
+from airflow_provider_customerly.sync.keys import SortedKeys, is_ascending, keys_of, newest_by_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from airflow_provider_customerly.sync.keys import Keys, Positions, Users
 
 
 class Status(IntEnum):
@@ -29,16 +32,7 @@ class Status(IntEnum):
 GONE = b"gone".ljust(16, b"\0")
 """In place of a row's digest: the vanished contact is not in Customerly any more."""
 
-Keys = npt.NDArray[Any]
-"""Keys of contacts, each a row of two 64-bit halves."""
-
-Users = npt.NDArray[np.uint64]
-"""Digests of user_ids; 0 is none."""
-
-Positions = npt.NDArray[np.int64]
-
 _ENTRIES_AT_ONCE = 65_536
-_KEY_ONLY = np.dtype([("key", "<u8", (2,))])
 
 
 def entry_type(field_count: int) -> np.dtype[Any]:
@@ -50,7 +44,7 @@ def entry_type(field_count: int) -> np.dtype[Any]:
             ("status", "u1"),
             ("at", "<i8"),
             ("user", "<u8"),
-            ("fields", "V", FIELD_BYTES * field_count),
+            ("fields", f"<u{FIELD_BYTES}", (field_count,)),
         ]
     )
 
@@ -88,11 +82,6 @@ class Outcomes:
         return np.frombuffer(self._content, self._type, self._end // self._type.itemsize)
 
 
-def keys_of(keys: Iterable[bytes]) -> Keys:
-    """Return keys as an array."""
-    return np.frombuffer(b"".join(keys), _KEY_ONLY)["key"]
-
-
 class Ledger:
     """The fingerprints of the last delivery by contact, about 80 bytes for a contact with ten fields.
 
@@ -120,10 +109,8 @@ class Ledger:
         self.plan = plan
         self.taken = dict(taken or {})
         self.ended = set(ended)
-        self._entries = np.empty(0, entry_type(len(self.fields)))
-        self._high: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
-        if entries is not None:
-            self._set(_newest(entries))
+        nothing = np.empty(0, entry_type(len(self.fields)))
+        self._set(nothing if entries is None else _newest(entries))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -140,20 +127,18 @@ class Ledger:
 
     def find(self, keys: Keys) -> Positions:
         """Return the position of each contact's entry; -1 if it has none."""
-        if not len(self._entries):
-            return np.full(len(keys), -1)
-        at = self._places(keys)
-        near = self._entries["key"][np.minimum(at, len(self._entries) - 1)]
-        return np.where((at < len(self._entries)) & (near == keys).all(axis=1), at, -1)
+        return self._index.find(keys)
+
+    def entry(self, key: bytes) -> np.void | None:
+        """Return the entry of a contact, if it has one."""
+        [at] = self.find(keys_of([key])) if key else [-1]
+        return self._entries[at] if at >= 0 else None
 
     def changed_fields(self, position: int, fingerprint: Fingerprint) -> list[str]:
         """Return the fields in which a row differs from what was delivered."""
-        before = self._entries["fields"][position].tobytes()
-        pieces = range(0, len(before), FIELD_BYTES)
+        now = np.frombuffer(fingerprint.fields, f"<u{FIELD_BYTES}")
         return [
-            field
-            for field, start in zip(self.fields, pieces, strict=True)
-            if before[start : start + FIELD_BYTES] != fingerprint.fields[start : start + FIELD_BYTES]
+            self.fields[index] for index in np.flatnonzero(self._entries["fields"][position] != now).tolist()
         ]
 
     def update(self, entries: npt.NDArray[Any]) -> None:
@@ -172,7 +157,7 @@ class Ledger:
         is_known = at >= 0
         _copy(entries, newest[is_known], self._entries, at[is_known])
         if not is_known.all():
-            self._insert(self._places(keys[~is_known]), entries, newest[~is_known])
+            self._insert(self._index.places(keys[~is_known]), entries, newest[~is_known])
 
     def _insert(self, at: Positions, entries: npt.NDArray[Any], which: Positions) -> None:
         """Insert entries, each before the one that is at its place now."""
@@ -205,74 +190,39 @@ class Ledger:
         """Return this ledger for another mapping; fields that were not mapped before count as changed."""
         if tuple(fields) == self.fields:
             return self
-        if not len(self):
-            return self._about(fields)
         entries = np.zeros(len(self), entry_type(len(fields)))
         for name in ("key", "row", "status", "at", "user"):
             entries[name] = self._entries[name]
-        if not self.fields:
-            return self._about(fields, entries)
-        old = _as_columns(self._entries["fields"], len(self.fields))
-        new = np.zeros((len(self), len(fields)), f"V{FIELD_BYTES}")
         for index, field in enumerate(fields):
             if field in self.fields:
-                new[:, index] = old[:, self.fields.index(field)]
-        entries["fields"] = np.ascontiguousarray(new).view(entries["fields"].dtype).reshape(-1)
-        return self._about(fields, entries)
-
-    def _about(self, fields: Sequence[str], entries: npt.NDArray[Any] | None = None) -> Ledger:
+                entries["fields"][:, index] = self._entries["fields"][:, self.fields.index(field)]
         return Ledger(fields, entries, self.sequence, self.plan, self.taken, self.ended)
-
-    def _places(self, keys: Keys) -> Positions:
-        """Return for each key the number of entries with a lower key."""
-        at = np.searchsorted(self._high, keys[:, 0])
-        last = len(self._entries) - 1
-        open_ = np.arange(len(keys))
-        while len(open_) and last >= 0:  # more than once only for keys that share their first half
-            place = np.minimum(at[open_], last)
-            entry = self._entries["key"][place]
-            is_lower = (entry[:, 0] == keys[open_, 0]) & (entry[:, 1] < keys[open_, 1])
-            open_ = open_[is_lower & (at[open_] <= last)]
-            at[open_] += 1
-        return at
 
     def _set(self, entries: npt.NDArray[Any]) -> None:
         self._entries = entries
-        self._high = np.ascontiguousarray(entries["key"][:, 0])
-
-
-def _as_columns(fields: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-    return np.ascontiguousarray(fields).view(f"V{FIELD_BYTES}").reshape(-1, count)
+        self._index = SortedKeys(entries["key"])
 
 
 def _newest(entries: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Sort entries by key, and keep the last one for each key."""
-    if _is_ascending(entries["key"]):  # as in a file; avoid copying a large ledger
+    if is_ascending(entries["key"]):  # as in a file; avoid copying a large ledger
         return entries if entries.flags.writeable else entries.copy()
     return np.asarray(entries[newest_by_key(entries["key"])])
-
-
-def newest_by_key(keys: Keys) -> Positions:
-    """Return the position of the last entry of each contact, in the order of the keys."""
-    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable, so the last of equal keys stays last
-    ordered = keys[order]
-    last = np.ones(len(order), dtype=bool)
-    last[:-1] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return order[last]
 
 
 def _taken_in_place(entries: npt.NDArray[Any], which: Positions) -> npt.NDArray[Any]:
     """Move some entries to the front, in their order, and return that part of the array."""
     front = entries[: len(which)]
-    for name in entries.dtype.names or ():
-        front[name] = entries[name][which]
+    for column, new in zip(_columns(entries), _columns(front), strict=True):
+        new[:] = column[which]
     return front
 
 
-def _is_ascending(keys: Keys) -> bool:
-    high, low = keys[:, 0], keys[:, 1]
-    is_above = (high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))
-    return bool(is_above.all())
+def _columns(entries: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Return what entries consist of, in pieces of at most eight bytes an entry."""
+    for name in entries.dtype.names or ():
+        values = entries[name]
+        yield from (values.T if values.ndim > 1 else [values])
 
 
 def _copy(entries: npt.NDArray[Any], which: Positions, into: npt.NDArray[Any], places: Positions) -> None:

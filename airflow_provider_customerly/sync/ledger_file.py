@@ -17,6 +17,7 @@ from airflow_provider_customerly.storage import (
     DamagedManifestError,
     Dataset,
     Manifest,
+    read_batches,
 )
 from airflow_provider_customerly.storage.intact import find_problem
 from airflow_provider_customerly.sync.damage import IDENTITY, DamagedStateError
@@ -84,7 +85,7 @@ def read_ledger(write: Write, state: str) -> Ledger:
             notes = msgspec.json.decode(parquet.schema_arrow.metadata[_NOTES], type=_Notes)
             entries = np.zeros(manifest.rows, entry_type(len(notes.fields)))
             filled = 0
-            for batch in parquet.iter_batches(_ROWS_AT_ONCE):
+            for batch in read_batches(stream):
                 _fill(entries[filled : filled + len(batch)], batch)
                 filled += len(batch)
             if filled != manifest.rows:

@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from airflow_provider_customerly.storage import read_batches
 from airflow_provider_customerly.storage.process import Process
 from airflow_provider_customerly.storage.run_id import RunId
 from airflow_provider_customerly.sync.compared_with import ComparedWith
 from airflow_provider_customerly.sync.damage import reading
 from airflow_provider_customerly.sync.fingerprint import Fingerprint
-from airflow_provider_customerly.sync.ledger import keys_of
+from airflow_provider_customerly.sync.keys import keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_customerly.storage import Location
     from airflow_provider_customerly.storage.sink import Sink
-    from airflow_provider_customerly.sync.ledger import Keys, Users
+    from airflow_provider_customerly.sync.keys import Keys, Users
 
 FOLDER = "plans"
 Action = Literal["new", "changed", "again", "settled", "invalid", "still_refused", "vanished"]
@@ -235,7 +236,7 @@ def read_plan(
     wanted = pa.array(actions)
     with reading(location, name), location.open(name) as stream:
         read = [column for column in _SCHEMA.names if column not in leave_out]
-        for batch in pq.ParquetFile(stream).iter_batches(_ROWS_AT_ONCE, columns=read):
+        for batch in read_batches(stream, read):
             columns = batch.filter(pc.is_in(batch["action"], wanted)).to_pydict()
             prints = list(zip(*(columns.pop(name) for name in _FINGERPRINT), strict=True))
             columns["key"] = [bytes.fromhex(key) for key in columns["key"]]
@@ -355,7 +356,7 @@ def _seal_name(name: str) -> str:
 def _count_actions(location: Location, name: str) -> Counter[str]:
     actions = Counter[str]()
     with reading(location, name), location.open(name) as stream:
-        for batch in pq.ParquetFile(stream).iter_batches(columns=["action"]):
+        for batch in read_batches(stream, ["action"]):
             actions.update(batch["action"].to_pylist())
     return actions
 

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from airflow_provider_customerly.sync.counts import Counts
 from airflow_provider_customerly.sync.fingerprint import KEY_BYTES, USER_BYTES, Fingerprint, comparable
-from airflow_provider_customerly.sync.ledger import Ledger, Status, keys_of
+from airflow_provider_customerly.sync.keys import keys_of
+from airflow_provider_customerly.sync.ledger import Ledger, Status
 from airflow_provider_customerly.sync.plan_file import FOLDER, SENDING, Planned, PlanWriter, read_plan
 from airflow_provider_customerly.values.email import identity_of
 
@@ -32,11 +33,12 @@ _UNCHANGED, _NEW, _CHANGED, _AGAIN, _INVALID, _STILL_REFUSED, _SETTLED = range(l
 _NOBODY = bytes(KEY_BYTES)
 _NO_IDENTITY = ("missing_email", "malformed_email")
 _ROWS_NAMED = 5
+_ROWS_AT_ONCE = 65_536
 _encode = msgspec.json.Encoder().encode
 
 
 class Planner:
-    """Makes one plan; holds 25 bytes a row in memory beside the ledger.
+    """Makes one plan; holds 33 bytes a row in memory beside the ledger.
 
     A row that has an email counts as present in the source even if it cannot be sent. All rows that share an
     email or a user_id are invalid: nobody can tell which is meant, and a contact has one of each.
@@ -282,29 +284,31 @@ class _Twins:
     def __init__(self, width: int) -> None:
         self._width = width
         self._names = bytearray()
-        self._met: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._met: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
         self._suspects: dict[bytes, str] = {}
 
     def add(self, names: Sequence[bytes], texts: Sequence[str | None]) -> None:
         """Take the names of the next rows."""
         self._names += b"".join(names)
-        # Half a digest is enough to suspect; whether the whole one is shared is looked at in the end.
-        halves = np.frombuffer(b"".join(names), np.uint64)[:: self._width // 8]
-        for index in np.flatnonzero(self._has_met(halves)).tolist():
+        # Part of a digest is enough to suspect; whether the whole one is shared is looked at in the end.
+        parts = np.frombuffer(b"".join(names), np.uint32)[:: self._width // 4]
+        for index in np.flatnonzero(self._has_met(parts)).tolist():
             name, text = names[index], texts[index]
             if text is not None and name.strip(b"\0"):
                 self._suspects[name] = text
 
-    def _has_met(self, halves: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        """Return which halves were seen before, in earlier rows or among these, and remember them all."""
-        order = np.argsort(halves, kind="stable")
-        ordered = halves[order]
-        met = np.zeros(len(halves), dtype=bool)
+    def _has_met(self, parts: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+        """Return which parts were seen before, in earlier rows or among these, and remember them all."""
+        order = np.argsort(parts, kind="stable")
+        ordered = parts[order]
+        met = np.zeros(len(parts), dtype=bool)
         met[order[1:]] = ordered[1:] == ordered[:-1]
         if len(self._met):
             at = np.minimum(np.searchsorted(self._met, ordered), len(self._met) - 1)
             met[order] |= self._met[at] == ordered
-        self._met = np.concatenate([self._met, ordered])
+        before = len(self._met)
+        self._met.resize(before + len(ordered), refcheck=False)  # in place, unlike concatenating
+        self._met[before:] = ordered
         self._met.sort(kind="stable")  # two runs that are sorted already are merged
         return met
 
@@ -317,10 +321,12 @@ class _Twins:
         """Return each name that rows share, with their numbers."""
         if not self._suspects:
             return
-        halves = np.frombuffer(self._names, np.uint64).reshape(-1, self._width // 8)[:, 0]
-        wanted = np.frombuffer(b"".join(name[:8] for name in self._suspects), np.uint64)
+        parts = np.frombuffer(self._names, np.uint32)[:: self._width // 4]
+        wanted = np.unique(np.frombuffer(b"".join(name[:4] for name in self._suspects), np.uint32))
         numbers: dict[bytes, list[int]] = defaultdict(list)
-        for index in np.flatnonzero(np.isin(halves, wanted)):
-            if (name := self.name(int(index) + 1)) in self._suspects:
-                numbers[name].append(int(index) + 1)
+        for start in range(0, len(parts), _ROWS_AT_ONCE):
+            for index in np.flatnonzero(np.isin(parts[start : start + _ROWS_AT_ONCE], wanted)).tolist():
+                number = start + index + 1
+                if (name := self.name(number)) in self._suspects:
+                    numbers[name].append(number)
         yield from ((self._suspects[name], some) for name, some in numbers.items() if len(some) > 1)

@@ -31,19 +31,20 @@ from airflow_provider_customerly.sync.journal import (
     list_pages,
     write_remainder,
 )
-from airflow_provider_customerly.sync.ledger import Ledger
+from airflow_provider_customerly.sync.keys import SortedKeys
 from airflow_provider_customerly.sync.plan_file import (
     Intended,
     UnreadablePlanError,
     list_intents,
     read_intended,
 )
-from airflow_provider_customerly.sync.undo_file import Done, without_fields, write_undo
+from airflow_provider_customerly.sync.undo_file import without_fields, write_undo
 
 if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location
     from airflow_provider_customerly.storage.process import Process
-    from airflow_provider_customerly.sync.ledger import Keys, Users
+    from airflow_provider_customerly.sync.keys import Keys, Users
+    from airflow_provider_customerly.sync.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Recovery:
     def finish_before_commit(self) -> None:
         """Write down what must be there before the ledger is committed."""
         for run, entries in self._entries.items():
-            write_undo(self._location, run, self._plan_names[run], Done.of(np.concatenate(entries)))
+            write_undo(self._location, run, self._plan_names[run], np.concatenate(entries))
         for run, (process, keys, users) in self._remainders.items():
             remainder = Remainder(process, self._now)
             write_remainder(self._location, run, self._state, self.ledger, remainder, keys, users)
@@ -220,6 +221,4 @@ def _open(answered: Keys | None, keys: Keys) -> np.ndarray:
     """Return which keys are not answered."""
     if answered is None or not len(keys):
         return np.ones(len(keys), dtype=bool)
-    noted = Ledger(())
-    noted.mark_unknown(answered, 0)
-    return np.asarray(noted.find(keys) < 0)
+    return np.asarray(SortedKeys.of(answered).find(keys) < 0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from airflow_provider_customerly.storage import read_batches
 from airflow_provider_customerly.sync.damage import reading
 from airflow_provider_customerly.sync.records import FOLDER as RECORDS
 
@@ -103,7 +104,7 @@ def read_rejects(location: Location, name: str) -> Iterator[Reject]:
     :param name: name of the file, relative to the sync's state.
     """
     with reading(location, name), location.open(name) as stream:
-        for batch in pq.ParquetFile(stream).iter_batches(_ROWS_AT_ONCE):
+        for batch in read_batches(stream):
             for row in batch.to_pylist():
                 yield Reject(**row)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from airflow_provider_customerly.sync.ledger import Status, keys_of
+from airflow_provider_customerly.sync.ledger import Status
 from airflow_provider_customerly.sync.plan_file import FOLDER, SENDING, PlanWriter, read_plan
 
 if TYPE_CHECKING:
@@ -49,10 +49,9 @@ def write_remainder(
 
 def _status(ledger: Ledger, planned: Planned) -> Status | None:
     """Return the outcome of a planned row; None if it has none yet."""
-    [position] = ledger.find(keys_of([planned.key])) if planned.key else [-1]
-    if position < 0:
+    entry = ledger.entry(planned.key)
+    if entry is None:
         return None
-    entry = ledger.entries[position]
     is_same = planned.fingerprint is None or entry["row"].tobytes() == planned.fingerprint.row
     return Status(entry["status"]) if is_same else None
 

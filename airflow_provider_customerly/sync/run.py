@@ -324,10 +324,11 @@ class _Run:
         rejects: RejectWriter,
         error: BaseException | None = None,
     ) -> RunRecord:
-        is_news = work.enter()
+        outcomes = work.finish()
         name = rejects.close()
-        if is_news:
-            self._results.undo = write_undo(self._state.location, self._state.run, prepared.plan, work.done)
+        if len(outcomes):
+            self._results.undo = write_undo(self._state.location, self._state.run, prepared.plan, outcomes)
+            prepared.ledger.update(outcomes)
             self._commit(prepared, work)
         self._state.tidy([prepared.plan])
         is_red = self._has_too_many_rejects(prepared.counts)

@@ -23,7 +23,7 @@ from airflow_provider_customerly.sync.contact_text import contact_of, values_of
 from airflow_provider_customerly.sync.counts import Counts
 from airflow_provider_customerly.sync.damage import IDENTITY
 from airflow_provider_customerly.sync.fingerprint import FIELD_BYTES, KEY_BYTES, Fingerprint, Fingerprints
-from airflow_provider_customerly.sync.ledger import GONE, Status, keys_of
+from airflow_provider_customerly.sync.ledger import GONE, Status
 from airflow_provider_customerly.sync.plan_file import FOLDER, PlanWriter, in_chunks, read_plan
 from airflow_provider_customerly.sync.rules import PREFIX
 from airflow_provider_customerly.sync.undo_file import find_undo
@@ -212,8 +212,7 @@ class UndoPlanner:
         """
         values = {**delivered, **back}
         now = self._fingerprints.of([values.get(field) for field in self._ledger.fields])
-        [at] = self._ledger.find(keys_of([planned.key]))
-        entry = self._ledger.entries[at] if at >= 0 else None
+        entry = self._ledger.entry(planned.key)
         if entry is None or entry["status"] != Status.DELIVERED:
             return replace(now, row=self._nobodys_row(planned.key))
         pieces = [
@@ -231,20 +230,18 @@ class UndoPlanner:
         return hashlib.blake2b(key + self._name.encode(), digest_size=KEY_BYTES).digest()
 
     def _is_gone(self, key: bytes) -> bool:
-        [at] = self._ledger.find(keys_of([key]))
-        entry = self._ledger.entries[at] if at >= 0 else None
+        entry = self._ledger.entry(key)
         return entry is not None and entry["status"] == Status.VANISHED and entry["row"].tobytes() == GONE
 
     def _is_delivered_anew(self, key: bytes, field: str, delivered: Any) -> bool:
         """Return whether a later run delivered another value."""
-        [at] = self._ledger.find(keys_of([key]))
-        index = self._index.get(field)
-        if at < 0 or index is None or self._ledger.entries["status"][at] != Status.DELIVERED:
+        entry, index = self._ledger.entry(key), self._index.get(field)
+        if entry is None or index is None or entry["status"] != Status.DELIVERED:
             return False
         vector: list[Any] = [None] * len(self._ledger.fields)
         vector[index] = delivered
         ours = slice(index * FIELD_BYTES, (index + 1) * FIELD_BYTES)
-        last = self._ledger.entries["fields"][at].tobytes()[ours]
+        last = entry["fields"].tobytes()[ours]
         return bool(last.strip(b"\0")) and last != self._fingerprints.of(vector).fields[ours]
 
     def _count_vanished(self) -> None:

@@ -19,7 +19,9 @@ import pyarrow as pa
 
 from airflow_provider_customerly.storage.run_id import RunId
 from airflow_provider_customerly.sync.compared_with import ComparedWith
-from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, keys_of, newest_by_key
+from airflow_provider_customerly.sync.fingerprint import KEY_BYTES
+from airflow_provider_customerly.sync.keys import SortedKeys, keys_of, newest_by_key
+from airflow_provider_customerly.sync.ledger import Status, entry_type
 from airflow_provider_customerly.sync.plan_file import (
     INTENT,
     SENDING,
@@ -31,10 +33,12 @@ from airflow_provider_customerly.sync.plan_file import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from airflow_provider_customerly.storage import Location
-    from airflow_provider_customerly.sync.ledger import Keys
+    from airflow_provider_customerly.sync.keys import Keys
     from airflow_provider_customerly.sync.plan_file import Planned
 
 log = logging.getLogger(__name__)
@@ -63,16 +67,16 @@ class UndoNotes(msgspec.Struct, frozen=True, kw_only=True):
     """Number of contacts for which ``on_vanished`` was carried out."""
 
 
-class Done(NamedTuple):
-    """What a run has done, according to the responses."""
+class _Done(NamedTuple):
+    """What a run has done."""
 
     delivered: Keys
     vanished: int
     until: datetime
 
     @classmethod
-    def of(cls, entries: npt.NDArray[Any]) -> Done:
-        """Read it from journal entries, of which the last one per contact counts."""
+    def of(cls, entries: npt.NDArray[Any]) -> _Done:
+        """Read it from the entries of its outcomes, of which the last one per contact counts."""
         newest = newest_by_key(entries["key"])
         status = entries["status"][newest]
         latest = int(entries["at"][newest].max()) if len(newest) else 0
@@ -83,17 +87,19 @@ class Done(NamedTuple):
         )
 
 
-def write_undo(location: Location, run: str, plan: str, done: Done) -> str | None:
+def write_undo(location: Location, run: str, plan: str, outcomes: npt.NDArray[Any]) -> str | None:
     """Write what a run changed, with the old values.
 
     If several attempts applied one sealed plan, the file of the last attempt covers all of them.
 
     :param plan: the plan that the run carried out.
+    :param outcomes: entries as of a ledger; the last one of a contact counts.
     :return: name of the file; None if the run compared nothing, or changed nothing.
     """
     intent = msgspec.json.decode(read_notes(location, plan)[INTENT], type=Intent)
     if intent.compared_with is None and not intent.undoes:
         return None
+    done = _Done.of(outcomes)
     before = _earlier_tries(location, run, intent.applies)
     if not len(done.delivered) and not done.vanished and not before:
         return None
@@ -108,17 +114,17 @@ def write_undo(location: Location, run: str, plan: str, done: Done) -> str | Non
         vanished=done.vanished + sum(notes.vanished for _, notes in before),
     )
     name = f"{FOLDER}/{run}.parquet"
-    is_delivered = _Known(done.delivered)
+    delivered = SortedKeys(done.delivered)
     with PlanWriter(location, name, notes={_NOTES: msgspec.json.encode(notes)}) as writer:
-        for some in in_chunks(read_plan(location, plan, (*SENDING, "still_refused"))):
-            for planned, is_wanted in zip(some, is_delivered(some), strict=True):
-                if is_wanted:
-                    writer.add(planned)
+        for planned, is_delivered in _looked_up(
+            read_plan(location, plan, (*SENDING, "still_refused")), delivered
+        ):
+            if is_delivered:
+                writer.add(planned)
         for earlier, _ in before:
-            for some in in_chunks(read_plan(location, earlier)):
-                for planned, is_there in zip(some, is_delivered(some), strict=True):
-                    if not is_there:
-                        writer.add(planned)
+            for planned, is_there in _looked_up(read_plan(location, earlier), delivered):
+                if not is_there:
+                    writer.add(planned)
         writer.close()
     return name
 
@@ -171,21 +177,15 @@ def _read_notes(location: Location, name: str) -> UndoNotes:
     return msgspec.json.decode(read_notes(location, name)[_NOTES], type=UndoNotes)
 
 
+def _looked_up(rows: Iterator[Planned], keys: SortedKeys) -> Iterator[tuple[Planned, bool]]:
+    for some in in_chunks(rows):
+        found = keys.find(keys_of(row.key or bytes(KEY_BYTES) for row in some))
+        yield from zip(some, (found >= 0).tolist(), strict=True)
+
+
 def without_fields(entries: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return entries without the digests of fields."""
     bare = np.zeros(len(entries), entry_type(0))
     for name in ("key", "status", "at"):
         bare[name] = entries[name]
     return bare
-
-
-class _Known:
-    """Find the rows of given contacts."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._ledger = Ledger(())
-        self._ledger.mark_unknown(keys, 0)
-
-    def __call__(self, rows: list[Planned]) -> list[bool]:
-        found = self._ledger.find(keys_of(row.key or bytes(16) for row in rows))
-        return (found >= 0).tolist()  # type: ignore[no-any-return]

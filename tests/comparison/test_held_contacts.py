@@ -6,7 +6,6 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pytest
 
 from airflow_provider_customerly.comparison import UNKNOWN, HeldContacts, is_same, readings
@@ -88,9 +87,9 @@ def test_texts_of_one_hash_are_told_apart(emulator: Emulator, client: Client, tm
         plant(emulator, number)
     export(client, tmp_path)
     with held(client, tmp_path) as contacts:
-        contacts._emails = _Index()
-        contacts._emails._hashes = pa.array([hash("c1@shop.test")] * 2).to_numpy()
-        contacts._emails._order = pa.array([1, 0]).to_numpy()
+        contacts._emails = _Index(2)
+        contacts._emails.add(["c1@shop.test", "c1@shop.test"])
+        contacts._emails.sorted()
         [found] = contacts.look_up(["c1@shop.test"])
         assert found is not None
         assert found.id == 1

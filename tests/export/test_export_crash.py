@@ -15,9 +15,9 @@ from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import export_snapshot, read_contacts
 from airflow_provider_customerly.storage import Dataset, Location
-from airflow_provider_customerly.storage.commit import STAGING
 from airflow_provider_customerly.storage.location import TEMPORARY
 from airflow_provider_customerly.storage.manifest import RETIRED
+from airflow_provider_customerly.storage.removal import STAGING
 
 if TYPE_CHECKING:
     from pathlib import Path

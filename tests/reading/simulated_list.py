@@ -12,7 +12,7 @@ from airflow_provider_customerly.reading.chain import Chain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_customerly.reading.sweep import Ticket
+    from airflow_provider_customerly.reading.choice import Ticket
     from airflow_provider_customerly.reading.windows import Window
 
 BEGINNING = 50_000_000

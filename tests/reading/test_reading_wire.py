@@ -10,7 +10,7 @@ from simulated_list import BEGINNING, Row, stamp
 from airflow_provider_customerly.reading.chain import Chain
 
 if TYPE_CHECKING:
-    from airflow_provider_customerly.reading.sweep import Ticket
+    from airflow_provider_customerly.reading.choice import Ticket
 
 ANSWER = 0.08
 

@@ -24,9 +24,9 @@ import pytest
 
 from airflow_provider_customerly.export.read import open_commit
 from airflow_provider_customerly.storage import CommitConflictError, Dataset, FileEntry, Location, Manifest
-from airflow_provider_customerly.storage.commit import STAGING_LASTS
 from airflow_provider_customerly.storage.location import Found
 from airflow_provider_customerly.storage.manifest import RETIRED
+from airflow_provider_customerly.storage.removal import STAGING_LASTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

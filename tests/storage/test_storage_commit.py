@@ -19,8 +19,8 @@ from airflow_provider_customerly.storage import (
     OldFormatError,
     Write,
 )
-from airflow_provider_customerly.storage.commit import STAGING
 from airflow_provider_customerly.storage.manifest import RETIRED, list_numbers
+from airflow_provider_customerly.storage.removal import STAGING, retire
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 PARTITION = {"day": "2026-11-23"}
@@ -346,7 +346,7 @@ def test_deleted_contacts_lie_beside_the_dataset_and_go_with_their_commit(locati
                 gone = part.close()
             committed = write.commit(manifest(write, entry, deleted=[gone]))
     assert set(location.list("users_deleted")) == {f"users_deleted/{gone.path}"}
-    Dataset(users).retire(committed)
+    retire(users, Dataset(users).deleted, committed)
     assert parts(location) == set()
 
 
@@ -462,7 +462,7 @@ def test_every_state_of_the_days_to_keep_stays(location: Location) -> None:
 def test_retired_numbers_that_nobody_can_stand_before_are_forgotten(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_customerly.storage.commit._NUMBERS_KEPT", 2)
+    monkeypatch.setattr("airflow_provider_customerly.storage.removal._NUMBERS_KEPT", 2)
     location = Location.of(tmp_path)
     for _ in range(4):
         commit(location)

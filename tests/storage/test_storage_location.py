@@ -1,5 +1,6 @@
 import os
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,16 @@ def test_an_airflow_path_uses_its_connection(
     assert place.root == f"{s3_server.bucket}/crm"
     assert place.list() == {"one": 1}
     place.delete("one")
+
+
+def test_nobody_else_may_read_what_is_private(tmp_path: Path) -> None:
+    location = replace(Location.of(tmp_path / "state"), private=True)
+    location.check_writable()
+    location.write_atomic("written", b"x")
+    location.create_exclusive("created/file", b"x")
+    location.copy("written", "copied/file")
+    location.move("written", location, "moved/file")
+    location.create("streamed/file").close()
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_dir()} == {0o700}

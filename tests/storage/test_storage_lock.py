@@ -17,7 +17,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_customerly.storage import Location, Lock, LockedError, LockLostError, lock
-from airflow_provider_customerly.storage.lock import GRACE, LASTS, SILENT_FOR, SURE_FOR, Claim, claims
+from airflow_provider_customerly.storage.claim import GRACE, SILENT_FOR, Claim
+from airflow_provider_customerly.storage.lock import LASTS, SURE_FOR, claims
 from airflow_provider_customerly.storage.process import Process
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 OWNER = "dag/run/task"
 ELSEWHERE = Process("another-host", "", 1, "1")
+QUICK_GRACE = timedelta(seconds=0.5)
 
 
 def put_claim(
@@ -144,7 +146,7 @@ def test_one_that_stood_still_while_it_waited_looks_once_more(
     waits: list[float] = []
     read, real = lock._read, lock.time.time
 
-    def read_and_stand_still(place: Location, name: str) -> lock.Claim | None:
+    def read_and_stand_still(place: Location, name: str) -> Claim | None:
         claim = read(place, name)
         if len(waits) == 1:
             put_claim(location, ELSEWHERE, ahead)  # the holder renews it meanwhile
@@ -185,8 +187,12 @@ def test_a_process_that_stood_still_goes_on_if_nobody_took_over(monkeypatch: pyt
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let claims be renewed often and expire soon."""
     monkeypatch.setattr(lock, "LASTS", timedelta(seconds=1))
-    monkeypatch.setattr(lock, "GRACE", timedelta(seconds=0.5))
+    set_grace(monkeypatch, QUICK_GRACE)
     monkeypatch.setattr(lock, "RENEW_EVERY", timedelta(seconds=0.05))
+
+
+def set_grace(monkeypatch: pytest.MonkeyPatch, grace: timedelta) -> None:
+    monkeypatch.setattr("airflow_provider_customerly.storage.claim.GRACE", grace)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -205,9 +211,9 @@ def test_a_holder_that_waits_for_longer_than_a_claim_lasts_keeps_it(
 ) -> None:
     with Lock(location, "slow") as held:
         first = claim_on(location)
-        wait_until(lambda: claim_on(location).renewed_at > first.expires_at + lock.GRACE)
+        wait_until(lambda: claim_on(location).renewed_at > first.expires_at + QUICK_GRACE)
         # The first claim would be void by now. The renewed one stays good for as long as the rest takes.
-        monkeypatch.setattr(lock, "GRACE", timedelta(hours=1))
+        set_grace(monkeypatch, timedelta(hours=1))
         with pytest.raises(LockedError, match="run slow"):
             Lock(location, "quick")
         held.raise_if_lost()
@@ -291,7 +297,7 @@ def test_a_process_that_was_stopped_finds_that_it_was_overtaken(tmp_path: Path, 
         assert process.stdout.readline() == "holds\n"
         process.send_signal(signal.SIGSTOP)
         last = claim_on(location)
-        wait_until(lambda: datetime.now(timezone.utc) > last.expires_at + lock.GRACE)
+        wait_until(lambda: datetime.now(timezone.utc) > last.expires_at + QUICK_GRACE)
         with Lock(location, "awake") if is_overtaken else nullcontext():
             process.send_signal(signal.SIGCONT)
             told, _ = process.communicate("\n")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.sync.fingerprint import Fingerprints, comparable
 from airflow_provider_customerly.sync.journal import Journal
-from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, keys_of, packed
+from airflow_provider_customerly.sync.keys import keys_of
+from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, packed
 from airflow_provider_customerly.sync.ledger_file import begin, read_ledger, write_ledger
 from airflow_provider_customerly.sync.recovery import Recovery
 
