@@ -10,10 +10,11 @@ from msgspec.structs import asdict
 
 from airflow_provider_customerly.housekeeping.places import find_places, folder
 from airflow_provider_customerly.storage import RefusedError, RunId
-from airflow_provider_customerly.sync.plan_file import check_name, read_plan, read_seal
+from airflow_provider_customerly.sync.plan_file import read_plan
 from airflow_provider_customerly.sync.records import read_records
 from airflow_provider_customerly.sync.rejects import FOLDER as REJECTS
 from airflow_provider_customerly.sync.rejects import read_rejects
+from airflow_provider_customerly.sync.seal import check_name, read_seal
 
 if TYPE_CHECKING:
     from collections import Counter

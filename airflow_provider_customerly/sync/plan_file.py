@@ -5,25 +5,17 @@ The file holds rows of the source, hence personal data; it lies under the sync's
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_provider_customerly.storage import read_batches
-from airflow_provider_customerly.storage.process import Process
-from airflow_provider_customerly.storage.run_id import RunId
-from airflow_provider_customerly.sync.compared_with import ComparedWith
 from airflow_provider_customerly.sync.damage import reading
 from airflow_provider_customerly.sync.fingerprint import Fingerprint
-from airflow_provider_customerly.sync.keys import keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,17 +23,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_customerly.storage import Location
     from airflow_provider_customerly.storage.sink import Sink
-    from airflow_provider_customerly.sync.keys import Keys, Users
 
 FOLDER = "plans"
 Action = Literal["new", "changed", "again", "settled", "invalid", "still_refused", "vanished"]
 SENDING: tuple[Action, ...] = ("new", "changed", "again")
 
 _ROWS_AT_ONCE = 1_000
-INTENT = b"intent"
-"""Where the metadata of a plan's file has its `Intent`."""
 _FINGERPRINT = ("fingerprint", "field_fingerprints", "user_fingerprint")
-_PLAN = re.compile(rf"{FOLDER}/({RunId.PATTERN})(?:-\d+)?\.parquet")
 _SCHEMA = pa.schema(
     {
         "action": pa.string(),
@@ -96,78 +84,24 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
     edited_fields: list[str] | None = None
 
 
-class Seal(msgspec.Struct, frozen=True, kw_only=True):
-    """The file beside a plan that says what the plan is and what it was made for.
-
-    The seal shows that a plan was cut short, or altered by mistake, since somebody looked at it. It does not
-    protect against people who may write to the state: they can seal anew, as they can change the ledger.
-    """
-
-    run: str
-    state: str
-    """Names the salt of the plan's digests; see `State.id`."""
-    sync_name: str
-    contact_type: str
-    ledger_sequence: int
-    """The ledger's commit that the rows were compared with."""
-    fields: list[str]
-    rows_read: int
-    """Of the source."""
-    unchanged: int
-    """Rows of the source that are not in the plan."""
-    bytes: int
-    sha256: str
-    compared_with: ComparedWith | None = None
-    undoes: str = ""
-    """The run that it undoes, if it does."""
-    cannot_undo: dict[str, int] | None = None
-
-
-class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """What the next run must know of the plan of a run that did not finish; kept in the file's metadata."""
-
-    state: str
-    """Names the salt of the digests; see `State.id`."""
-    base: int
-    """The ledger's commit that the rows were compared with."""
-    process: Process
-    in_flight: int
-    """Most rows that are sent at any moment and not in the journal yet, counted from the last one that is."""
-    applies: str = ""
-    """The sealed plan that this is, or is what is left of."""
-    compared_with: ComparedWith | None = None
-    undoes: str = ""
-    """The run that it undoes, if it does."""
-    fields: list[str] = []
-    """The mapped fields."""
-    on_vanished: str = "keep"
-
-
-class UnreadablePlanError(Exception):
-    """The file is no whole plan of a run that was about to send."""
-
-
 class PlanWriter:
     """Writes a plan row by row; left without `close`, it leaves nothing.
 
     :param name: name of the file, relative to the sync's state.
-    :param intent: of a run that is going to send what it plans.
-    :param notes: what the file's metadata is to hold beside that.
+    :param notes: what the file's metadata is to hold, by name.
     """
 
     def __init__(
         self,
         location: Location,
         name: str,
-        intent: Intent | None = None,
         notes: Mapping[bytes, bytes] | None = None,
     ) -> None:
         self.name = name
         self._location = location
         self._waiting: list[Planned] = []
         self._sink: Sink = location.create(name)
-        noted = {} if intent is None else {INTENT: msgspec.json.encode(intent)}
-        self._schema = _SCHEMA.with_metadata({**noted, **(notes or {})})
+        self._schema = _SCHEMA.with_metadata(notes)
         self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
         self._closed = False
 
@@ -256,115 +190,3 @@ def read_notes(location: Location, name: str) -> dict[bytes, bytes]:
     """Read what the metadata of a plan's file holds."""
     with reading(location, name), location.open(name) as stream:
         return pq.ParquetFile(stream).schema_arrow.metadata or {}
-
-
-def seal_plan(location: Location, name: str, seal: Seal) -> None:
-    """Write the seal beside a plan."""
-    location.write_atomic(_seal_name(name), msgspec.json.format(msgspec.json.encode(seal), indent=2))
-
-
-def read_seal(location: Location, name: str) -> tuple[Seal, Counter[str]]:
-    """Read a plan's seal and hold the plan against it.
-
-    :param name: name of the plan, relative to the sync's state.
-    :return: the seal, and how many rows the plan has of each action.
-    :raises ValueError: there is no such plan, or it was altered since it was made.
-    """
-    try:
-        seal = msgspec.json.decode(location.read(_seal_name(name)), type=Seal)
-        digest, size = _digest(location, name)
-    except (FileNotFoundError, IsADirectoryError):
-        raise ValueError(
-            f"There is no sealed plan {name} at {location}. Pass the `plan` of a dry run's result."
-        ) from None
-    except msgspec.DecodeError as error:
-        raise ValueError(f"The seal of {name} at {location} is damaged ({error}). Plan again.") from None
-    altered = ValueError(
-        f"The plan {name} at {location} was altered since it was made. Plan again: correct rows in the "
-        "warehouse, not in the plan."
-    )
-    if (digest, size) != (seal.sha256, seal.bytes):
-        raise altered
-    actions = _count_actions(location, name)
-    if seal.unchanged < 0 or seal.rows_read != seal.unchanged + actions.total() - actions["vanished"]:
-        raise altered
-    return seal, actions
-
-
-def check_name(name: str) -> None:
-    """Make sure that a name is that of a plan, and leads nowhere else.
-
-    :raises ValueError: it is not.
-    """
-    if not _PLAN.fullmatch(name):
-        raise ValueError(
-            f"plan_path is {name!r}, which is not a plan of this sync. Pass the `plan` of a dry run's "
-            "result, such as plans/20261123T020000123456Z-9f86d081.parquet. It lies below the sync's state."
-        )
-
-
-def list_intents(location: Location) -> dict[str, str]:
-    """List plans that runs made to carry out themselves: name of the file to name of the run."""
-    names = sorted(location.list(FOLDER))
-    return {
-        name: match[1] for name in names if (match := _PLAN.fullmatch(name)) and _seal_name(name) not in names
-    }
-
-
-class Intended(NamedTuple):
-    """What a run was going to do."""
-
-    intent: Intent
-    keys: Keys
-    """The keys that it was going to send, in that order, and then those of vanished contacts."""
-    users: Users
-    """The user_id that was to be sent with each; a vanished contact has none."""
-    sending: int
-    """How many of the keys it was going to send."""
-
-
-def read_intended(location: Location, name: str) -> Intended:
-    """Read what a run was going to do.
-
-    :raises UnreadablePlanError: the file is cut short, or is no such plan.
-    """
-    try:
-        with location.open(name) as stream:
-            parquet = pq.ParquetFile(stream)
-            intent = msgspec.json.decode((parquet.schema_arrow.metadata or {})[INTENT], type=Intent)
-            table = parquet.read(columns=["action", "key", "user_fingerprint"])
-        sending = table.filter(pc.is_in(table["action"], pa.array(SENDING)))
-        vanished = table.filter(pc.equal(table["action"], "vanished"))
-        keys = _keys(pa.chunked_array([*sending["key"].chunks, *vanished["key"].chunks], pa.string()))
-        users = np.zeros(len(keys), np.uint64)
-        users[: len(sending)] = np.frombuffer(b"".join(sending["user_fingerprint"].to_pylist()), np.uint64)
-        return Intended(intent, keys, users, len(sending))
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, msgspec.MsgspecError, LookupError, ValueError, OSError) as error:
-        raise UnreadablePlanError(str(error)) from error
-
-
-def _keys(column: pa.ChunkedArray) -> Keys:
-    return keys_of([bytes.fromhex("".join(column.to_pylist()))])
-
-
-def _seal_name(name: str) -> str:
-    return name.removesuffix(".parquet") + ".json"
-
-
-def _count_actions(location: Location, name: str) -> Counter[str]:
-    actions = Counter[str]()
-    with reading(location, name), location.open(name) as stream:
-        for batch in read_batches(stream, ["action"]):
-            actions.update(batch["action"].to_pylist())
-    return actions
-
-
-def _digest(location: Location, name: str) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    with location.open(name) as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-            size += len(piece)
-    return digest.hexdigest(), size

@@ -19,13 +19,13 @@ from airflow_provider_customerly.sync.plan_file import FOLDER, SENDING, Planned,
 from airflow_provider_customerly.values.email import identity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_customerly.storage import Location
     from airflow_provider_customerly.sync.comparing import Comparer
     from airflow_provider_customerly.sync.fingerprint import Fingerprints
     from airflow_provider_customerly.sync.mapping import FieldMapping, MappedColumns
-    from airflow_provider_customerly.sync.plan_file import Action, Intent
+    from airflow_provider_customerly.sync.plan_file import Action
     from airflow_provider_customerly.values.rows import MappedRow
 
 _ACTIONS: tuple[Action | None, ...] = (None, "new", "changed", "again", "invalid", "still_refused", "settled")
@@ -44,7 +44,7 @@ class Planner:
     email or a user_id are invalid: nobody can tell which is meant, and a contact has one of each.
 
     :param location: the sync's state; the plan is written to `plans/<run>.parquet` there.
-    :param intent: of a run that is going to carry the plan out; None for one that only makes it.
+    :param notes: what the metadata of the plan's file is to hold.
     :param retry_rejects: send what was refused before though it has not changed.
     :param full_resync: send all, whether it has changed or not.
     :param comparer: compares the rows that are to be sent with what Customerly held.
@@ -58,7 +58,7 @@ class Planner:
         ledger: Ledger,
         location: Location,
         run: str,
-        intent: Intent | None = None,
+        notes: Mapping[bytes, bytes] | None = None,
         *,
         retry_rejects: bool = False,
         full_resync: bool = False,
@@ -71,7 +71,7 @@ class Planner:
         self._ledger = ledger
         self._location = location
         self._run = run
-        self._intent = intent
+        self._notes = notes
         self._retry_rejects = retry_rejects
         self._full_resync = full_resync
         self._comparer = comparer
@@ -105,7 +105,7 @@ class Planner:
         return writer, self._counts(len(vanished))
 
     def _writer(self, suffix: str) -> PlanWriter:
-        return PlanWriter(self._location, f"{FOLDER}/{self._run}{suffix}.parquet", self._intent)
+        return PlanWriter(self._location, f"{FOLDER}/{self._run}{suffix}.parquet", self._notes)
 
     def _take(self, chunk: Sequence[Sequence[Any]], writer: PlanWriter) -> None:
         first = len(self._codes) + 1

@@ -17,9 +17,9 @@ from airflow_provider_customerly.sync.damage import IDENTITY
 from airflow_provider_customerly.sync.fingerprint import Fingerprints
 from airflow_provider_customerly.sync.guards import SyncGuardError, check_guards
 from airflow_provider_customerly.sync.mapping import FieldMapping
-from airflow_provider_customerly.sync.plan_file import PlanWriter, Seal, check_name, read_seal, seal_plan
 from airflow_provider_customerly.sync.planner import Planner
 from airflow_provider_customerly.sync.remainder import write_remainder
+from airflow_provider_customerly.sync.seal import Seal, check_name, read_seal, seal_plan
 from airflow_provider_customerly.sync.summary import shown_fields
 from airflow_provider_customerly.sync.undo import UndoPlanner, compared_with, open_undo
 from airflow_provider_customerly.values.progress import ProgressClock
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.sync.compared_with import ComparedWith
     from airflow_provider_customerly.sync.ledger import Ledger
     from airflow_provider_customerly.sync.options import Options
+    from airflow_provider_customerly.sync.plan_file import PlanWriter
     from airflow_provider_customerly.sync.state import State
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ def prepare(
             ledger,
             state.location,
             state.run,
-            None if seal else state.intent(ledger, options, compared_with=compared),
+            {} if seal else state.intent(ledger, options, compared_with=compared).notes,
             retry_rejects=options.retry_rejects,
             full_resync=options.full_resync,
             comparer=comparer,
@@ -207,7 +208,7 @@ def prepare_undo(
         compared = compared_with(contacts, options.on_edited)
         intent = state.intent(ledger, options, compared_with=compared, undoes=notes.run)
         planner = UndoPlanner(state, name, ledger, notes, contacts, options.on_edited)
-        writer, counts = planner.plan(None if seal else intent)
+        writer, counts = planner.plan({} if seal else intent.notes)
     return _completed(
         writer,
         counts,

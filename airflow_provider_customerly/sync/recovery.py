@@ -24,6 +24,12 @@ import msgspec
 import numpy as np
 
 from airflow_provider_customerly.sync.damage import DamagedStateError
+from airflow_provider_customerly.sync.intent import (
+    Intended,
+    UnreadablePlanError,
+    list_intents,
+    read_intended,
+)
 from airflow_provider_customerly.sync.journal import (
     Page,
     PageName,
@@ -32,12 +38,6 @@ from airflow_provider_customerly.sync.journal import (
     write_remainder,
 )
 from airflow_provider_customerly.sync.keys import SortedKeys
-from airflow_provider_customerly.sync.plan_file import (
-    Intended,
-    UnreadablePlanError,
-    list_intents,
-    read_intended,
-)
 from airflow_provider_customerly.sync.undo_file import without_fields, write_undo
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from airflow_provider_customerly.sync.plan_file import FOLDER, SENDING, PlanWrit
 if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location
     from airflow_provider_customerly.sync.counts import Counts
+    from airflow_provider_customerly.sync.intent import Intent
     from airflow_provider_customerly.sync.ledger import Ledger
-    from airflow_provider_customerly.sync.plan_file import Intent, Planned
+    from airflow_provider_customerly.sync.plan_file import Planned
 
 
 def write_remainder(
@@ -29,7 +30,7 @@ def write_remainder(
     :param counts: the counts of the plan; they are changed to those of the remainder.
     :return: name of the file.
     """
-    with PlanWriter(location, f"{FOLDER}/{run}.parquet", intent) as writer:
+    with PlanWriter(location, f"{FOLDER}/{run}.parquet", intent.notes) as writer:
         for planned in read_plan(location, plan):
             status = _status(ledger, planned)
             if planned.action == "vanished" and status == Status.VANISHED:

@@ -31,9 +31,9 @@ from airflow_provider_customerly.storage.manifest import list_numbers
 from airflow_provider_customerly.storage.process import Process
 from airflow_provider_customerly.storage.run_id import RunId
 from airflow_provider_customerly.sync.damage import IDENTITY, DamagedStateError
+from airflow_provider_customerly.sync.intent import Intent
 from airflow_provider_customerly.sync.journal import page_name
 from airflow_provider_customerly.sync.ledger_file import begin, read_ledger, write_ledger
-from airflow_provider_customerly.sync.plan_file import Intent
 from airflow_provider_customerly.sync.recovery import Recovery
 from airflow_provider_customerly.sync.rejects import remove_unrecorded
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.sync.compared_with import OnEdited
     from airflow_provider_customerly.sync.ledger import Ledger
     from airflow_provider_customerly.sync.options import Options
-    from airflow_provider_customerly.sync.plan_file import Intent, Planned
+    from airflow_provider_customerly.sync.plan_file import Planned
     from airflow_provider_customerly.sync.state import State
     from airflow_provider_customerly.sync.undo_file import UndoNotes
 
@@ -110,12 +110,15 @@ class UndoPlanner:
         self._contacts = contacts
         self._on_edited = on_edited
 
-    def plan(self, intent: Intent | None) -> tuple[PlanWriter, Counts]:
-        """Return the finished plan, which must still be closed, and its counts."""
+    def plan(self, notes: Mapping[bytes, bytes]) -> tuple[PlanWriter, Counts]:
+        """Return the finished plan, which must still be closed, and its counts.
+
+        :param notes: what the metadata of the plan's file is to hold.
+        """
         counts = Counts()
         self._count_vanished()
         with ExitStack() as unfinished:
-            writer = unfinished.enter_context(PlanWriter(self._location, self._name, intent))
+            writer = unfinished.enter_context(PlanWriter(self._location, self._name, notes))
             for some in in_chunks(read_plan(self._location, self._source)):
                 held = self._look_up(some)
                 for planned, contact in zip(some, held, strict=True):

@@ -20,12 +20,11 @@ import pyarrow as pa
 from airflow_provider_customerly.storage.run_id import RunId
 from airflow_provider_customerly.sync.compared_with import ComparedWith
 from airflow_provider_customerly.sync.fingerprint import KEY_BYTES
+from airflow_provider_customerly.sync.intent import read_intent
 from airflow_provider_customerly.sync.keys import SortedKeys, keys_of, newest_by_key
 from airflow_provider_customerly.sync.ledger import Status, entry_type
 from airflow_provider_customerly.sync.plan_file import (
-    INTENT,
     SENDING,
-    Intent,
     PlanWriter,
     in_chunks,
     read_notes,
@@ -96,7 +95,7 @@ def write_undo(location: Location, run: str, plan: str, outcomes: npt.NDArray[An
     :param outcomes: entries as of a ledger; the last one of a contact counts.
     :return: name of the file; None if the run compared nothing, or changed nothing.
     """
-    intent = msgspec.json.decode(read_notes(location, plan)[INTENT], type=Intent)
+    intent = read_intent(location, plan)
     if intent.compared_with is None and not intent.undoes:
         return None
     done = _Done.of(outcomes)
