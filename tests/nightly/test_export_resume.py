@@ -201,7 +201,7 @@ def test_a_damaged_segment_costs_time_and_nothing_else(
     with Emulator(users=9000, leads=0) as emulator:
         fails_after(emulator, 85, tmp_path)
         segments = sorted((tmp_path / "users" / "_staging").rglob("*.arrow"))
-        assert len(segments) == 2
+        assert len(segments) > 1
         segment = segments[which]
         content = segment.read_bytes()
         assert DAMAGES[damage](content) != content
@@ -270,9 +270,11 @@ def test_what_a_reading_took_back_is_read_again(tmp_path: Path) -> None:
 def test_staging_lasts_two_days(tmp_path: Path, days: int, tries: int) -> None:
     with Emulator(users=6000, leads=0) as emulator:
         fails_after(emulator, 25, tmp_path)
-        [segment] = (tmp_path / "users" / "_staging").rglob("*.arrow")
+        segments = list((tmp_path / "users" / "_staging").rglob("*.arrow"))
+        assert segments
         begun = f"{datetime.now(timezone.utc) - timedelta(days=days):%Y%m%dT%H%M%S%fZ}"
-        segment.rename(segment.with_name(re.sub(r"\d{8}T\d{12}Z", begun, segment.name)))
+        for segment in segments:
+            segment.rename(segment.with_name(re.sub(r"\d{8}T\d{12}Z", begun, segment.name)))
         export(emulator, tmp_path, owner="the run")
         assert versions(tmp_path) == emulator.store.versions("users")
     assert newest(Location.of(tmp_path)).certificate["tries"] == tries
