@@ -100,12 +100,13 @@ class CustomerlyHook(BaseHook):
         :raises UnprovenError: the list could not be proven complete.
         """
         from airflow_provider_customerly.export import export_snapshot, read_contacts
+        from airflow_provider_customerly.export.read import stream_batches
         from airflow_provider_customerly.storage import Location
 
         with tempfile.TemporaryDirectory(prefix="customerly-") as folder:
             today = datetime.now(timezone.utc).date()
             export_snapshot(self.client, Location.of(folder), contact_type, snapshot_date=today.isoformat())
-            yield from read_contacts(folder, contact_type).to_batches()
+            yield from stream_batches(read_contacts(folder, contact_type))
 
     def get_contacts_df(self, contact_type: ContactType = "users") -> pd.DataFrame:
         """Read all contacts into a pandas DataFrame with Arrow-backed columns; see ``iter_contacts``.

@@ -29,18 +29,24 @@ def find_damage(location: Location, entries: Sequence[FileEntry]) -> str | None:
 
 def find_problem(location: Location, entry: FileEntry) -> str | None:
     """Read a file and return how it differs from what its manifest says; None if it does not."""
-    checksum, length = hashlib.sha256(), 0
     try:
-        with location.open(entry.path) as stream:
-            while chunk := stream.read(_CHUNK):
-                checksum.update(chunk)
-                length += len(chunk)
+        checksum, length = digest(location, entry.path)
     except (FileNotFoundError, NotADirectoryError):
         return "it is missing"
     except IsADirectoryError:
         return "it is a folder"
     if length != entry.bytes:
         return f"it has {length} bytes, but {entry.bytes} were committed"
-    if checksum.hexdigest() != entry.sha256:
-        return f"its checksum is {checksum.hexdigest()}, but {entry.sha256} was committed"
+    if checksum != entry.sha256:
+        return f"its checksum is {checksum}, but {entry.sha256} was committed"
     return None
+
+
+def digest(location: Location, name: str) -> tuple[str, int]:
+    """Return the SHA-256 and the size of a file."""
+    checksum, length = hashlib.sha256(), 0
+    with location.open(name) as stream:
+        while chunk := stream.read(_CHUNK):
+            checksum.update(chunk)
+            length += len(chunk)
+    return checksum.hexdigest(), length

@@ -26,8 +26,8 @@ VERSIONS = {
 }
 """The versions of the software that writes the files, for manifests and records."""
 
-
 ROWS_AT_ONCE = 65_536
+"""In a batch that is read, unless the caller wants fewer."""
 
 
 def read_batches(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from airflow_provider_customerly.storage import read_batches
+from airflow_provider_customerly.storage.intact import digest
 from airflow_provider_customerly.storage.run_id import RunId
 from airflow_provider_customerly.sync.compared_with import ComparedWith
 from airflow_provider_customerly.sync.damage import reading
@@ -62,7 +62,7 @@ def read_seal(location: Location, name: str) -> tuple[Seal, Counter[str]]:
     """
     try:
         seal = msgspec.json.decode(location.read(seal_name(name)), type=Seal)
-        digest, size = _digest(location, name)
+        checksum, size = digest(location, name)
     except (FileNotFoundError, IsADirectoryError):
         raise ValueError(
             f"There is no sealed plan {name} at {location}. Pass the `plan` of a dry run's result."
@@ -73,7 +73,7 @@ def read_seal(location: Location, name: str) -> tuple[Seal, Counter[str]]:
         f"The plan {name} at {location} was altered since it was made. Plan again: correct rows in the "
         "warehouse, not in the plan."
     )
-    if (digest, size) != (seal.sha256, seal.bytes):
+    if (checksum, size) != (seal.sha256, seal.bytes):
         raise altered
     actions = _count_actions(location, name)
     if seal.unchanged < 0 or seal.rows_read != seal.unchanged + actions.total() - actions["vanished"]:
@@ -104,12 +104,3 @@ def _count_actions(location: Location, name: str) -> Counter[str]:
         for batch in read_batches(stream, ["action"]):
             actions.update(batch["action"].to_pylist())
     return actions
-
-
-def _digest(location: Location, name: str) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    with location.open(name) as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-            size += len(piece)
-    return digest.hexdigest(), size
