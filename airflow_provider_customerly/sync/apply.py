@@ -6,19 +6,20 @@ import logging
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from airflow_provider_customerly.delivery.deliver import deliver_by
 from airflow_provider_customerly.delivery.outcomes import Verdict, judge
-from airflow_provider_customerly.sync.fingerprint import FIELD_BYTES, KEY_BYTES, Fingerprint, Fingerprints
+from airflow_provider_customerly.sync.fingerprint import Fingerprints
 from airflow_provider_customerly.sync.journal import Journal
 from airflow_provider_customerly.sync.keys import keys_of
-from airflow_provider_customerly.sync.ledger import GONE, Outcomes, Status, packed
-from airflow_provider_customerly.sync.plan_file import read_plan
+from airflow_provider_customerly.sync.ledger import GONE, Outcomes, Status, entries_of, entry_type, packed
+from airflow_provider_customerly.sync.plan_file import SENDING, entries_in, read_in_batches, rows_of
 from airflow_provider_customerly.sync.rejects import Reject, RejectWriter
 from airflow_provider_customerly.sync.state import most_asked
 from airflow_provider_customerly.sync.vanished import Vanished, handle_vanished, same_user_id
@@ -27,13 +28,12 @@ from airflow_provider_customerly.values.rows import Outgoing, Problem, Settled
 from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
     from airflow_provider_customerly.client import Client
     from airflow_provider_customerly.sync.counts import Counts
-    from airflow_provider_customerly.sync.journal import Answer
     from airflow_provider_customerly.sync.ledger import Ledger
     from airflow_provider_customerly.sync.options import Options
     from airflow_provider_customerly.sync.plan_file import Planned
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _VANISHED_AT_ONCE = 1_000
-_UNSENT_AT_ONCE = 1_000
 _MOST_TRIED_AGAIN = 10_000
 """The most refused rows to keep in memory for another attempt at the end."""
 _MOST_ROUNDS = 5
@@ -56,16 +55,25 @@ _NOT_NEEDED = ("changed_fields", "is_there", "held", "edited_fields")
 _LOST_ANSWER = "It was sent and its answer was lost: it may have arrived. The next run sends it again."
 
 
-class _Sent(msgspec.Struct, frozen=True, gc=False):
-    """A row of the plan that is sent, or was refused and may be sent again."""
+class _Row(Outgoing, frozen=True, gc=False):
+    """A row of the plan that is sent, or was refused and may be sent again.
 
-    row: Outgoing
+    :param entry: its entry in the ledger once it is delivered, as bytes; without the time.
+    """
+
     email: str | None
-    fingerprint: Fingerprint
-    reject: Reject | None = None
-    """The reject, if the row was refused."""
+    entry: bytes
+
+
+class _Refused(NamedTuple):
+    """A row that was refused.
+
+    :param is_old: whether an earlier run had it refused and it has not changed.
+    """
+
+    row: _Row
+    reject: Reject
     is_old: bool = False
-    """True if an earlier run had it refused and it has not changed."""
 
 
 class Application:
@@ -97,25 +105,23 @@ class Application:
         self._fingerprints = Fingerprints(state.salt, ledger.fields)
         self.journal = Journal(state.location, state.run, state.id, ledger, most_asked(options))
         self._noting = threading.Lock()
-        self._prepared: dict[bytes, _Sent] = {}
+        self._entry_type = entry_type(len(ledger.fields))
+        self._prepared: dict[bytes, _Row] = {}
         """Rows that are about to be sent."""
-        self._under_way: dict[bytes, _Sent] = {}
+        self._under_way: dict[bytes, _Row] = {}
         """Rows that were sent, and whose response is not in the journal yet."""
-        self._refused: dict[bytes, _Sent] = {}
+        self._refused: dict[bytes, _Refused] = {}
         self._undelivered: set[str | None] = set()
         self._invalid: set[bytes] = set()
         self._vanished: set[bytes] = set()
         self._vanishing: set[bytes] = set()
         """Vanished contacts for which a request may have been sent."""
-        self._unsent: list[Answer] = []
-        """Rows that Customerly has already, to be recorded as delivered."""
         self._outcomes = Outcomes(len(ledger.fields), counts.to_send + counts.settled)
         self._clock = ProgressClock(log)
 
     def send(self, plan: str) -> None:
         """Send the rows that the plan sends, and note the others."""
         self._deliver(self._outgoing(plan))
-        self._remember_unsent()
         self.journal.flush()
         self._try_refused_again()
 
@@ -139,7 +145,7 @@ class Application:
             self.journal.flush()
             return
         self._vanishing = set(wanted)
-        refused_now = {same_user_id(sent.row.contact.get("user_id")) for sent in self._refused.values()}
+        refused_now = {same_user_id(one.row.contact.get("user_id")) for one in self._refused.values()}
         undelivered = {user_id for user_id in self._undelivered | refused_now if user_id}
         handle_vanished(
             self._client,
@@ -157,37 +163,39 @@ class Application:
     def finish(self) -> npt.NDArray[Any]:
         """End the journal, and return what was done and what may have been, as entries of a ledger."""
         self.journal.close()
-        now = int(time.time())
-        for key, sent in self._under_way.items():
+        for key, row in self._under_way.items():
             self._counts.unknown += 1
             self._counts.refused -= self._refused.pop(key, None) is not None
-            self._reject(sent.row.number, sent.email, key, Problem("unknown", None, _LOST_ANSWER))
-            self._outcomes.add(packed(key, sent.fingerprint, Status.UNKNOWN, now))
-        for key in self._vanishing:
-            self._outcomes.add(packed(key, self._nothing, Status.UNKNOWN, now))
+            self._reject(row.number, row.email, key, Problem("unknown", None, _LOST_ANSWER))
+        self._outcomes.add(self._unanswered())
         self._write_refused()
         return self._outcomes.array
 
     def leave(self) -> None:
         """Record in the journal what may have been done, for the next run."""
-        now = int(time.time())
-        unknown: list[Answer] = [
-            *((key, sent.fingerprint, Status.UNKNOWN, now) for key, sent in self._under_way.items()),
-            *((key, self._nothing, Status.UNKNOWN, now) for key in self._vanishing),
-        ]
-        if unknown:
+        unknown = self._unanswered()
+        if len(unknown):
             self.journal.write(unknown)
 
-    @property
-    def _nothing(self) -> Fingerprint:
-        return Fingerprint(bytes(KEY_BYTES), bytes(FIELD_BYTES * len(self._ledger.fields)))
+    def _unanswered(self) -> npt.NDArray[Any]:
+        """Return entries for what may have been done."""
+        rows = self._entries(self._under_way.values(), Status.UNKNOWN)
+        return np.concatenate([rows, self._entries_without_row(self._vanishing, Status.UNKNOWN)])
+
+    def _entries(self, rows: Iterable[_Row], status: Status) -> npt.NDArray[Any]:
+        entries = np.frombuffer(bytearray().join([row.entry for row in rows]), self._entry_type)
+        entries["status"], entries["at"] = status, int(time.time())
+        return entries
+
+    def _entries_without_row(self, keys: Collection[bytes], status: Status) -> npt.NDArray[Any]:
+        return entries_of(keys_of(keys), len(self._ledger.fields), status, int(time.time()))
 
     def _deliver(self, rows: Iterable[Outgoing]) -> None:
         def upsert(group: list[Outgoing]) -> Verdict:
             self._state.lock.raise_if_lost()
             for row in group:
-                if (sent := self._prepared.pop(row.key, None)) is not None:
-                    self._under_way[row.key] = sent
+                if (prepared := self._prepared.pop(row.key, None)) is not None:
+                    self._under_way[row.key] = prepared
             contacts = [row.text for row in group]
             return judge(group, self._client.upsert_contacts(self._options.contact_type, contacts))
 
@@ -204,7 +212,19 @@ class Application:
 
     def _outgoing(self, plan: str) -> Iterator[Outgoing]:
         """Read the plan once: yield what is to be sent, and note the rest."""
-        for planned in read_plan(self._state.location, plan, leave_out=_NOT_NEEDED):
+        for batch in read_in_batches(self._state.location, plan, leave_out=_NOT_NEEDED):
+            is_sent = pc.is_in(batch["action"], pa.array(SENDING))
+            self._note_unsent(rows_of(batch.filter(pc.invert(is_sent))))
+            yield from self._prepare(_rows(batch.filter(is_sent), self._entry_type))
+
+    def _prepare(self, rows: Iterable[_Row]) -> Iterator[_Row]:
+        for row in rows:
+            self._prepared[row.key] = row
+            yield row
+
+    def _note_unsent(self, plan: Iterable[Planned]) -> None:
+        settled = []
+        for planned in plan:
             if planned.action == "vanished":
                 self._vanished.add(planned.key)
             elif planned.action == "invalid":
@@ -214,27 +234,13 @@ class Application:
                     problem = Problem(planned.reason or "bad_value", planned.field, planned.message or "")  # type: ignore[arg-type]
                     self._reject(planned.number, planned.email, planned.key, problem)
             elif planned.action == "settled":
-                self._settle_unsent(planned)
-            elif planned.action == "still_refused":
+                settled.append(_row(planned))
+            else:
                 with self._noting:
                     self._note_still_refused(planned)
-            else:
-                yield self._outgoing_row(_sent(planned))
-
-    def _outgoing_row(self, sent: _Sent) -> Outgoing:
-        self._prepared[sent.row.key] = sent
-        return sent.row
-
-    def _settle_unsent(self, planned: Planned) -> None:
-        assert planned.fingerprint is not None  # noqa: S101  # the planner gives each such row one
-        self._unsent.append((planned.key, planned.fingerprint, Status.DELIVERED, int(time.time())))
-        if len(self._unsent) == _UNSENT_AT_ONCE:
-            self._remember_unsent()
-
-    def _remember_unsent(self) -> None:
-        if unsent := self._unsent:
-            self._unsent = []
-            self.journal.note(unsent, partial(self._remember, unsent))
+        if settled:  # Customerly has them already
+            entries = self._entries(settled, Status.DELIVERED)
+            self.journal.note(entries, partial(self._remember, entries))
 
     def _note_still_refused(self, planned: Planned) -> None:
         before = self._earlier.get(planned.key.hex()) or Reject(
@@ -247,67 +253,56 @@ class Application:
             _UNKNOWN_REFUSAL,
         )
         self._counts.refused += 1
-        self._keep_refused(planned.key, replace(_sent(planned), reject=before, is_old=True))
+        self._keep_refused(_Refused(_row(planned), before, is_old=True))
 
     def _settle(self, settled: list[Settled]) -> None:
-        now = int(time.time())
-        answers: list[Answer] = [
-            (
-                row.key,
-                self._under_way[row.key].fingerprint,
-                Status.DELIVERED if problem is None else Status.REFUSED,
-                now,
-            )
-            for row, problem in settled
-        ]
-        self.journal.note(answers, partial(self._remember, answers, settled))
+        entries = self._entries([self._under_way[row.key] for row, _ in settled], Status.DELIVERED)
+        entries["status"][[problem is not None for _, problem in settled]] = Status.REFUSED
+        self.journal.note(entries, partial(self._remember, entries, settled))
 
-    def _remember(self, answers: list[Answer], settled: Iterable[Settled] = ()) -> None:
+    def _remember(self, entries: npt.NDArray[Any], settled: Iterable[Settled] = ()) -> None:
         """Accept what the journal now has."""
         with self._noting:
-            for answer in answers:
-                self._outcomes.add(packed(*answer))
+            self._outcomes.add(entries)
             for row, problem in settled:
-                self._note_answer(row, self._under_way.pop(row.key), problem)
+                self._note_answer(self._under_way.pop(row.key), problem)
             self._tell_progress()
 
-    def _note_answer(self, row: Outgoing, sent: _Sent, problem: Problem | None) -> None:
+    def _note_answer(self, row: _Row, problem: Problem | None) -> None:
         was_refused = self._refused.pop(row.key, None) is not None
         if problem is None:
             self._counts.sent += 1
             self._counts.refused -= was_refused
             return
         self._counts.refused += not was_refused
-        reject = Reject(self._state.run, row.number, sent.email, row.key.hex(), *problem)
-        self._keep_refused(row.key, replace(sent, reject=reject))
+        reject = Reject(self._state.run, row.number, row.email, row.key.hex(), *problem)
+        self._keep_refused(_Refused(row, reject))
 
-    def _keep_refused(self, key: bytes, sent: _Sent) -> None:
+    def _keep_refused(self, refused: _Refused) -> None:
         if len(self._refused) < _MOST_TRIED_AGAIN:
-            self._refused[key] = sent
+            self._refused[refused.row.key] = refused
         else:
-            self._undelivered.add(same_user_id(sent.row.contact.get("user_id")))
-            self._write_reject(sent.reject)
+            self._leave_refused(refused)
+
+    def _leave_refused(self, refused: _Refused) -> None:
+        self._undelivered.add(same_user_id(refused.row.contact.get("user_id")))
+        self._write_reject(refused.reject)
 
     def _try_refused_again(self) -> None:
         """Send refused rows again, because an email or user_id that another row gave up is free by now."""
         for _ in range(_MOST_ROUNDS):
             old_too = self._is_something_given_up()
-            again = {
-                key: sent
-                for key, sent in self._refused.items()
-                if sent.row.contact and (old_too or not sent.is_old)
-            }
+            again = [
+                one.row for one in self._refused.values() if one.row.contact and (old_too or not one.is_old)
+            ]
             if not again or not self._counts.sent:
                 return
             log.info("Sending %s again", count(len(again), "refused row"))
-            now = int(time.time())
-            unknown: list[Answer] = [
-                (key, sent.fingerprint, Status.UNKNOWN, now) for key, sent in again.items()
-            ]
+            unknown = self._entries(again, Status.UNKNOWN)
             self.journal.note(unknown, partial(self._remember, unknown))
             self.journal.flush()
             sent_before = self._counts.sent
-            self._deliver(map(self._outgoing_row, again.values()))
+            self._deliver(self._prepare(again))
             self.journal.flush()
             if self._counts.sent == sent_before:
                 return
@@ -343,35 +338,33 @@ class Application:
         is_gone = fate == "not_found" or (
             is_looked_up and fate == "handled" and self._options.on_vanished == "delete"
         )
-        nothing = replace(self._nothing, row=GONE) if is_gone else self._nothing
-        now = int(time.time())
         waiting = list(keys)
         for start in range(0, len(waiting), _VANISHED_AT_ONCE):
             some = waiting[start : start + _VANISHED_AT_ONCE]
-            answers: list[Answer] = [(key, nothing, Status.VANISHED, now) for key in some]
-            self.journal.note(answers, partial(self._remember_vanished, answers, fate))
+            entries = self._entries_without_row(some, Status.VANISHED)
+            if is_gone:
+                entries["row"] = np.frombuffer(GONE, np.uint64)
+            self.journal.note(entries, partial(self._remember_vanished, entries, some, fate))
 
-    def _remember_vanished(self, answers: list[Answer], fate: Fate) -> None:
-        self._remember(answers)
-        self._vanishing.difference_update(key for key, *_ in answers)
+    def _remember_vanished(self, entries: npt.NDArray[Any], keys: list[bytes], fate: Fate) -> None:
+        self._remember(entries)
+        self._vanishing.difference_update(keys)
         if fate == "handled":
-            self._counts.vanished_handled += len(answers)
+            self._counts.vanished_handled += len(keys)
         elif fate == "not_found":
-            self._counts.not_found += len(answers)
+            self._counts.not_found += len(keys)
         else:
-            self._counts.became_users += len(answers)
+            self._counts.became_users += len(keys)
 
     def _write_refused(self) -> None:
-        for sent in sorted(self._refused.values(), key=lambda sent: sent.row.number):
-            self._undelivered.add(same_user_id(sent.row.contact.get("user_id")))
-            self._write_reject(sent.reject)
+        for refused in sorted(self._refused.values(), key=lambda one: one.row.number):
+            self._leave_refused(refused)
         self._refused.clear()
 
     def _reject(self, number: int, email: str | None, key: bytes, problem: Problem) -> None:
         self._write_reject(Reject(self._state.run, number, email, key.hex(), *problem))
 
-    def _write_reject(self, reject: Reject | None) -> None:
-        assert reject is not None  # noqa: S101  # rows that are refused have one
+    def _write_reject(self, reject: Reject) -> None:
         self._counts.reject(reject.reason, reject.field)
         self._rejects.add(reject)
 
@@ -389,7 +382,17 @@ class Application:
         )
 
 
-def _sent(planned: Planned) -> _Sent:
+def _rows(batch: pa.RecordBatch, kind: np.dtype[Any]) -> Iterator[_Row]:
+    """Return rows of a plan that are to be sent."""
+    numbers, keys, emails = (batch[name].to_pylist() for name in ("row", "key", "email"))
+    texts = map(msgspec.Raw, batch["contact"].cast(pa.binary()).to_pylist())
+    entries = entries_in(batch, kind).tobytes()
+    packed_ones = [entries[at : at + kind.itemsize] for at in range(0, len(entries), kind.itemsize)]
+    return map(_Row, numbers, map(bytes.fromhex, keys), texts, emails, packed_ones)
+
+
+def _row(planned: Planned) -> _Row:
     assert planned.fingerprint is not None  # noqa: S101  # the planner gives each such row one
     text = msgspec.Raw((planned.contact or "{}").encode())
-    return _Sent(Outgoing(planned.number, planned.key, text), planned.email, planned.fingerprint)
+    entry = packed(planned.key, planned.fingerprint, Status.DELIVERED, 0)
+    return _Row(planned.number, planned.key, text, planned.email, entry)

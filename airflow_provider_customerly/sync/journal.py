@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,12 +15,10 @@ import numpy.typing as npt
 
 from airflow_provider_customerly.storage.process import Process
 from airflow_provider_customerly.storage.run_id import RunId
-from airflow_provider_customerly.sync.fingerprint import USER_BYTES, Fingerprint
-from airflow_provider_customerly.sync.keys import keys_of
-from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, packed
+from airflow_provider_customerly.sync.ledger import Ledger, Status, entries_of, entry_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from airflow_provider_customerly.storage import Location
     from airflow_provider_customerly.sync.keys import Keys, Users
@@ -27,22 +26,13 @@ if TYPE_CHECKING:
 FOLDER = "journal"
 _NAME = re.compile(rf"{FOLDER}/({RunId.PATTERN})-(\d{{8}})\.json")
 
-Answer = tuple[bytes, Fingerprint, Status, int]
-"""Key, what was sent, the outcome, and the Unix seconds of the response."""
+_LONGEST_WAIT = 0.05
+"""Seconds for which answers wait for others to share a page with."""
 
 
 class _Noted(NamedTuple):
-    answers: Sequence[Answer]
+    entries: npt.NDArray[Any]
     then: Callable[[], None]
-
-
-class _Line(msgspec.Struct, omit_defaults=True):
-    key: str
-    status: str
-    at: int
-    row: str = ""
-    fields: str = ""
-    user: str = ""
 
 
 class Remainder(msgspec.Struct):
@@ -61,35 +51,32 @@ class Page(msgspec.Struct, omit_defaults=True):
     """The ledger commit that the run started from."""
     fields: list[str]
     """The mapped fields that the fingerprints are about."""
-    lines: list[_Line]
+    content: bytes
+    """Entries of a ledger."""
+    checksum: int
+    """CRC-32 of the content."""
     plan: str = ""
     """The sealed plan that the run applied, if it did."""
     remainder: Remainder | None = None
 
-    @property
-    def keys(self) -> Keys:
-        """The contacts that the page is about."""
-        return keys_of(bytes.fromhex(line.key) for line in self.lines)
+    @classmethod
+    def of(cls, entries: npt.NDArray[Any], **more: Any) -> Page:
+        """Return the page that holds entries.
 
-    @property
-    def users(self) -> Users:
-        """The user_id of each of them."""
-        users = (bytes.fromhex(line.user) or bytes(USER_BYTES) for line in self.lines)
-        return np.frombuffer(b"".join(users), np.uint64)
+        :param more: its other fields.
+        """
+        content = entries.tobytes()
+        return cls(content=content, checksum=zlib.crc32(content), **more)
 
     @property
     def entries(self) -> npt.NDArray[Any]:
-        """What became of them."""
-        packed_lines = [
-            packed(
-                bytes.fromhex(line.key),
-                Fingerprint(bytes.fromhex(line.row), bytes.fromhex(line.fields), bytes.fromhex(line.user)),
-                Status[line.status.upper()],
-                line.at,
-            )
-            for line in self.lines
-        ]
-        return np.frombuffer(b"".join(packed_lines), entry_type(len(self.fields)))
+        """What became of contacts.
+
+        :raises ValueError: the page is damaged.
+        """
+        if zlib.crc32(self.content) != self.checksum:
+            raise ValueError("its content does not match its checksum")
+        return np.frombuffer(self.content, entry_type(len(self.fields)))
 
 
 class PageName(NamedTuple):
@@ -106,9 +93,9 @@ class Journal:
     It is a folder, because object stores cannot append to a file. It is short-lived, because its pages are
     merged into the ledger at the end of the run, or by the next run if this one crashed.
 
-    A thread writes one page at a time. Callers do not wait for the storage: whatever arrives during a write
-    goes into the next page. They wait only while ``most_waiting`` responses are unwritten, which limits what
-    a crash can lose. Safe to share between threads.
+    A thread writes one page at a time. Callers do not wait for the storage: whatever arrives during a write,
+    or a moment before the next one, shares a page. They wait only while ``most_waiting`` responses are
+    unwritten, which limits what a crash can lose. Safe to share between threads.
 
     :param run: unique id of the run.
     :param state: id of the salt of the digests.
@@ -119,9 +106,12 @@ class Journal:
     def __init__(self, location: Location, run: str, state: str, ledger: Ledger, most_waiting: int) -> None:
         self._location = location
         self._run = run
-        self._state = state
-        self._base = ledger.sequence
-        self._fields, self._plan = list(ledger.fields), ledger.plan
+        self._origin = {
+            "state": state,
+            "base": ledger.sequence,
+            "fields": list(ledger.fields),
+            "plan": ledger.plan,
+        }
         self._most_waiting = most_waiting
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="customerly-journal")
         self._changed = threading.Condition()
@@ -129,12 +119,13 @@ class Journal:
         self._waiting: list[_Noted] = []
         self._unwritten = 0
         self._is_writing = False
+        self._is_hurried = False
         self._failure: BaseException | None = None
         self.pages = 0
         """Number of the last page written."""
 
-    def note(self, answers: Sequence[Answer], then: Callable[[], None]) -> None:
-        """Take outcomes of contacts, to be written in the next page.
+    def note(self, entries: npt.NDArray[Any], then: Callable[[], None]) -> None:
+        """Take outcomes of contacts, as entries of the ledger, to be written in the next page.
 
         :param then: called after the page is written, in the order of the calls and never two at a time.
         :raises Exception: an earlier page or ``then`` failed with it. These outcomes are not taken, and none
@@ -142,15 +133,17 @@ class Journal:
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: not self._is_writing or self._failure is not None or self._has_room(len(answers))
+                lambda: not self._is_writing or self._failure is not None or self._has_room(len(entries))
             )
             if self._failure is not None:
                 raise self._failure
-            self._waiting.append(_Noted(answers, then))
-            self._unwritten += len(answers)
+            self._waiting.append(_Noted(entries, then))
+            self._unwritten += len(entries)
             if not self._is_writing:
                 self._writer.submit(self._write_waiting)  # it may fail, or a signal may interrupt it
                 self._is_writing = True
+            elif self._is_due():
+                self._changed.notify_all()
 
     def flush(self) -> None:
         """Wait until everything noted is written.
@@ -158,23 +151,31 @@ class Journal:
         :raises Exception: a page or ``then`` failed with it.
         """
         with self._changed:
+            self._hurry()
             self._changed.wait_for(lambda: not self._is_writing)
+            self._is_hurried = False
             if self._failure is not None:
                 raise self._failure
 
     def close(self) -> None:
         """Write what is left, unless a page has failed. Nothing can be noted afterwards."""
+        with self._changed:
+            self._hurry()
         self._writer.shutdown()
 
-    def write(self, answers: Iterable[Answer]) -> None:
+    def write(self, entries: npt.NDArray[Any]) -> None:
         """Write a page immediately, while nothing else is noted."""
-        lines = [
-            _Line(key.hex(), status.name.lower(), at, sent.row.hex(), sent.fields.hex(), sent.user.hex())
-            for key, sent, status, at in answers
-        ]
         self.pages += 1
-        page = Page(self._state, self._base, self._fields, lines, self._plan)
+        page = Page.of(entries, **self._origin)
         self._location.write_atomic(page_name(self._run, self.pages), msgspec.json.encode(page))
+
+    def _hurry(self) -> None:
+        self._is_hurried = True
+        self._changed.notify_all()
+
+    def _is_due(self) -> bool:
+        """Return whether what waits is to be written at once: callers may have to wait for it soon."""
+        return self._is_hurried or 2 * self._unwritten >= self._most_waiting
 
     def _has_room(self, count: int) -> bool:
         return not self._unwritten or self._unwritten + count <= self._most_waiting
@@ -182,11 +183,11 @@ class Journal:
     def _write_waiting(self) -> None:
         try:
             while some := self._take():
-                self.write(answer for noted in some for answer in noted.answers)
+                self.write(np.concatenate([noted.entries for noted in some]))
                 for noted in some:
                     noted.then()
                 with self._changed:
-                    self._unwritten -= sum(len(noted.answers) for noted in some)
+                    self._unwritten -= sum(len(noted.entries) for noted in some)
                     self._changed.notify_all()
         except BaseException as failure:
             with self._changed:
@@ -195,6 +196,8 @@ class Journal:
 
     def _take(self) -> list[_Noted]:
         with self._changed:
+            if self._waiting:
+                self._changed.wait_for(self._is_due, _LONGEST_WAIT)
             some, self._waiting = self._waiting, []
             if not some:
                 self._is_writing = False
@@ -217,9 +220,8 @@ def write_remainder(
     location: Location, run: str, state: str, ledger: Ledger, remainder: Remainder, keys: Keys, users: Users
 ) -> None:
     """Note which keys another run may still send, should it wake up."""
-    lines = [
-        _Line(key.tobytes().hex(), "unknown", 0, user=user.tobytes().hex())
-        for key, user in zip(keys, users, strict=True)
-    ]
-    page = Page(state, ledger.sequence, list(ledger.fields), lines, remainder=remainder)
+    entries = entries_of(keys, len(ledger.fields), Status.UNKNOWN)
+    entries["user"] = users
+    fields = list(ledger.fields)
+    page = Page.of(entries, state=state, base=ledger.sequence, fields=fields, remainder=remainder)
     location.write_atomic(page_name(run, 0), msgspec.json.encode(page))

@@ -58,6 +58,13 @@ def packed(key: bytes, fingerprint: Fingerprint, status: Status, at: int) -> byt
     return key + fingerprint.row + bytes([status]) + when + fingerprint.user + fingerprint.fields
 
 
+def entries_of(keys: Keys, field_count: int, status: Status, at: int = 0) -> npt.NDArray[Any]:
+    """Return an entry for each key, of which nothing else is known."""
+    entries = np.zeros(len(keys), entry_type(field_count))
+    entries["key"], entries["status"], entries["at"] = keys, status, at
+    return entries
+
+
 class Outcomes:
     """Entries in the order in which they came.
 
@@ -70,10 +77,10 @@ class Outcomes:
         self._content = bytearray(expected * self._type.itemsize)
         self._end = 0
 
-    def add(self, entry: bytes) -> None:
-        """Add an entry as ``packed`` returns it."""
-        end = self._end + len(entry)
-        self._content[self._end : end] = entry
+    def add(self, entries: npt.NDArray[Any]) -> None:
+        """Add entries."""
+        end = self._end + entries.nbytes
+        self._content[self._end : end] = entries.tobytes()
         self._end = end
 
     @property
@@ -180,8 +187,7 @@ class Ledger:
         found = self.find(keys)
         self._entries["status"][found[found >= 0]] = Status.UNKNOWN
         self._entries["at"][found[found >= 0]] = at
-        fresh = np.zeros(int((found < 0).sum()), entry_type(len(self.fields)))
-        fresh["key"], fresh["status"], fresh["at"] = keys[found < 0], Status.UNKNOWN, at
+        fresh = entries_of(keys[found < 0], len(self.fields), Status.UNKNOWN, at)
         if users is not None:
             fresh["user"] = users[first][found < 0]
         self.update(fresh)

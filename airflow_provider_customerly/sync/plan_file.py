@@ -6,9 +6,10 @@ The file holds rows of the source, hence personal data; it lies under the sync's
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,6 +21,8 @@ from airflow_provider_customerly.sync.fingerprint import Fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
+
+    import numpy.typing as npt
 
     from airflow_provider_customerly.storage import Location
     from airflow_provider_customerly.storage.sink import Sink
@@ -168,16 +171,42 @@ def read_plan(
     :param leave_out: fields that are not read, and None.
     """
     wanted = pa.array(actions)
+    for batch in read_in_batches(location, name, leave_out):
+        yield from rows_of(batch.filter(pc.is_in(batch["action"], wanted)))
+
+
+def read_in_batches(location: Location, name: str, leave_out: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+    """Read a plan in columns, some rows at a time."""
     with reading(location, name), location.open(name) as stream:
-        read = [column for column in _SCHEMA.names if column not in leave_out]
-        for batch in read_batches(stream, read):
-            columns = batch.filter(pc.is_in(batch["action"], wanted)).to_pydict()
-            prints = list(zip(*(columns.pop(name) for name in _FINGERPRINT), strict=True))
-            columns["key"] = [bytes.fromhex(key) for key in columns["key"]]
-            columns["fingerprint"] = [None if one[0] is None else Fingerprint(*one) for one in prints]
-            columns["number"] = columns.pop("row")
-            empty = [None] * len(prints)
-            yield from map(Planned, *(columns.get(field, empty) for field in Planned.__struct_fields__))
+        yield from read_batches(stream, [column for column in _SCHEMA.names if column not in leave_out])
+
+
+def rows_of(batch: pa.RecordBatch) -> Iterator[Planned]:
+    """Return the rows of a batch; what was left out of it is None."""
+    columns = batch.to_pydict()
+    prints = list(zip(*(columns.pop(name) for name in _FINGERPRINT), strict=True))
+    columns["key"] = [bytes.fromhex(key) for key in columns["key"]]
+    columns["fingerprint"] = [None if one[0] is None else Fingerprint(*one) for one in prints]
+    columns["number"] = columns.pop("row")
+    empty = [None] * len(prints)
+    return map(Planned, *(columns.get(field, empty) for field in Planned.__struct_fields__))
+
+
+def entries_in(batch: pa.RecordBatch, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return the ledger's entries for rows that are to be sent, as delivered, without the time.
+
+    :param kind: their layout.
+    """
+    columns = {
+        "key": bytes.fromhex("".join(batch["key"].to_pylist())),
+        "row": b"".join(batch["fingerprint"].to_pylist()),
+        "fields": b"".join(batch["field_fingerprints"].to_pylist()),
+        "user": b"".join(batch["user_fingerprint"].to_pylist()),
+    }
+    entries = np.zeros(len(batch), kind)
+    for name, content in columns.items():
+        entries[name] = np.frombuffer(content, kind[name])
+    return entries
 
 
 def in_chunks(rows: Iterator[Planned]) -> Iterator[list[Planned]]:

@@ -142,11 +142,11 @@ class Recovery:
                 continue
             self.is_news = True
             self._take(page_of)
-            answered[page_of.run].append(page.keys)
+            answered[page_of.run].append(page.entries["key"])
             if page_of.run in self._plan_names:
                 self._entries[page_of.run].append(without_fields(page.entries))
             if page.base != self.ledger.sequence:
-                self._unknown.append((page.keys, page.users))
+                self._unknown.append((page.entries["key"], page.entries["user"]))
                 continue
             self.ledger = self.ledger.with_fields(page.fields)
             self.ledger.update(page.entries)
@@ -156,10 +156,10 @@ class Recovery:
     def _read_page(self, page_of: PageName) -> Page | None:
         try:
             page = msgspec.json.decode(self._location.read(page_of.name), type=Page)
-            _ = page.entries if page.remainder is None else (page.keys, page.users)
+            _ = page.entries
         except FileNotFoundError:
             return None
-        except (msgspec.MsgspecError, ValueError, KeyError) as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             # Its run's plan tells which contacts it may have been about.
             if not page_of.number:
                 raise DamagedStateError(self._location, page_of.name, str(error)) from None
@@ -173,7 +173,7 @@ class Recovery:
         return page
 
     def _read_remainder(self, page_of: PageName, page: Page, remainder: Remainder) -> None:
-        self._unknown.append((page.keys, page.users))
+        self._unknown.append((page.entries["key"], page.entries["user"]))
         if remainder.process.is_gone() or self._now - remainder.found_at > _SURELY_ENDED_AFTER:
             self.is_news = True
             self.done.append(page_of.name)

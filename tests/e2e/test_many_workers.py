@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import pytest
 from airflow_process import REPOSITORY
 from holding import held_from
@@ -16,6 +16,7 @@ from warehouse_customers import warehouse_connection
 
 from airflow_provider_customerly.emulator import Emulator
 from airflow_provider_customerly.export import read_contacts
+from airflow_provider_customerly.sync.journal import Page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +96,7 @@ def written(project: Emulator) -> int:
 def noted(location: Location) -> int:
     """How many outcomes the journal of the sync has."""
     pages = location.join("state").join(f"{KILLED}.sync").join("journal")
-    return sum(len(json.loads(pages.read(name))["lines"]) for name in pages.list())
+    return sum(len(msgspec.json.decode(pages.read(name), type=Page).entries) for name in pages.list())
 
 
 def staged(location: Location) -> int:

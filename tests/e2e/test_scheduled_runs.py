@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from airflow_process import LONGEST, REPOSITORY, Airflow, Api, connection, daily_far_from_now
 from databases import Database
@@ -15,6 +16,7 @@ from holding import held_from
 from warehouse_customers import add_customers, warehouse_connection
 
 from airflow_provider_customerly.emulator import Emulator
+from airflow_provider_customerly.sync.journal import Page
 
 EXPORT, SCORES, SYNC = "customerly_nightly_export", "customerly_nightly_scores", "sync_twice_tried"
 DAGS = Path(__file__).parent / "dags"
@@ -154,4 +156,4 @@ def test_killed_task_is_tried_again_at_once_and_delivers_the_rest(
 def noted(state: Path) -> int:
     """How many outcomes the journal of a sync has; a page that is being written has a name with a dot."""
     pages = (state / "journal").glob("[!.]*.json")
-    return sum(len(json.loads(page.read_bytes())["lines"]) for page in pages)
+    return sum(len(msgspec.json.decode(page.read_bytes(), type=Page).entries) for page in pages)

@@ -13,9 +13,9 @@ from sync_helpers import Rows, Sync, customers
 from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.sync import Options, sync_contacts
-from airflow_provider_customerly.sync.fingerprint import Fingerprint
 from airflow_provider_customerly.sync.journal import Journal, Page, list_pages
-from airflow_provider_customerly.sync.ledger import Ledger, Status
+from airflow_provider_customerly.sync.keys import keys_of
+from airflow_provider_customerly.sync.ledger import Ledger, Status, entries_of
 from airflow_provider_customerly.sync.state import most_asked
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def send_the_rest_later(client: Client, later: threading.Event) -> None:
 
 
 def answer(number: int) -> Any:
-    return number.to_bytes(16, "little"), Fingerprint(bytes(16), b""), Status.DELIVERED, 0
+    return entries_of(keys_of([number.to_bytes(16, "little")]), 0, Status.DELIVERED)
 
 
 def test_answers_that_arrive_while_a_page_is_written_share_the_next_one(tmp_path: Path) -> None:
@@ -76,15 +76,15 @@ def test_answers_that_arrive_while_a_page_is_written_share_the_next_one(tmp_path
     done: list[int] = []
 
     def watch(page: Page) -> None:
-        pages.append(len(page.lines))
+        pages.append(len(page.entries))
         begun.set()
         assert go_on.wait(DEADLINE)
 
     journal = Journal(watched(tmp_path, watch), RUN, "id", Ledger(()), 100)
-    journal.note([answer(0)], lambda: done.append(0))
+    journal.note(answer(0), lambda: done.append(0))
     assert begun.wait(DEADLINE)
     for number in range(1, 40):
-        journal.note([answer(number)], lambda number=number: done.append(number))  # type: ignore[misc]
+        journal.note(answer(number), lambda number=number: done.append(number))  # type: ignore[misc]
     assert (pages, done) == ([1], [])
     go_on.set()
     journal.flush()
@@ -100,11 +100,11 @@ def test_no_more_answers_wait_than_a_crash_may_lose(tmp_path: Path) -> None:
     def watch(page: Page) -> None:
         nonlocal most, written
         most = max(most, noted - written)
-        written += len(page.lines)
+        written += len(page.entries)
 
     journal = Journal(watched(tmp_path, watch), RUN, "id", Ledger(()), 10)
     for number in range(300):
-        journal.note([answer(number)], lambda: None)
+        journal.note(answer(number), lambda: None)
         noted += 1
     journal.close()
     assert written == 300
@@ -117,11 +117,11 @@ def test_after_a_page_that_failed_nothing_more_is_taken(tmp_path: Path) -> None:
 
     done: list[int] = []
     journal = Journal(watched(tmp_path, watch), RUN, "id", Ledger(()), 10)
-    journal.note([answer(0)], lambda: done.append(0))
+    journal.note(answer(0), lambda: done.append(0))
     with pytest.raises(StoreError):
         journal.flush()
     with pytest.raises(StoreError):
-        journal.note([answer(1)], lambda: done.append(1))
+        journal.note(answer(1), lambda: done.append(1))
     journal.close()
     assert not done
     assert not list_pages(Location.of(tmp_path))
@@ -140,7 +140,7 @@ def test_rows_are_sent_while_a_page_is_written(emulator: Emulator, tmp_path: Pat
             begun.set()
             assert asked_more.wait(DEADLINE)
         reach.append(len(emulator.store.truth("users")) - sum(pages))
-        pages.append(len(page.lines))
+        pages.append(len(page.entries))
 
     def look() -> None:
         while len(emulator.store.truth("users")) < 10 * (concurrency + 3):  # so two more were answered
@@ -175,7 +175,7 @@ def test_rows_whose_page_failed_are_sent_again_whatever_they_are_by_then(
 
     def watch(page: Page) -> None:
         begun.set()
-        pages.append(len(page.lines))
+        pages.append(len(page.entries))
         if len(pages) == 2:
             raise StoreError
 

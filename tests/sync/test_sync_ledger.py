@@ -111,8 +111,10 @@ def test_journals_of_dead_runs_are_taken_in_once_or_twice_alike(tmp_path: Path) 
     first, second = PRINTS.of(("ada", "Ada", 1)), PRINTS.of(("ada", "Ada", 2))
     run = "20260101T000000000000Z-00000000"
     earlier = Journal(location, run, "id", Ledger(FIELDS), 100)
-    earlier.write([(ada, first, Status.DELIVERED, 1), (bob, first, Status.REFUSED, 1)])
-    earlier.write([(ada, second, Status.DELIVERED, 2)])
+    earlier.write(
+        entries([(ada, ("ada", "Ada", 1), Status.DELIVERED, 1), (bob, ("ada", "Ada", 1), Status.REFUSED, 1)])
+    )
+    earlier.write(entries([(ada, ("ada", "Ada", 2), Status.DELIVERED, 2)]))
     (tmp_path / "journal" / f".tmp-1-{run}-00000003.json").write_bytes(b"{")
 
     for _ in range(2):

@@ -11,9 +11,9 @@ from sync_process import Rows
 
 from airflow_provider_customerly.client import Client, CustomerlyUnavailable
 from airflow_provider_customerly.sync import Options, apply_plan, plan_contacts, sync_contacts
-from airflow_provider_customerly.sync.fingerprint import Fingerprint
 from airflow_provider_customerly.sync.journal import Journal
-from airflow_provider_customerly.sync.ledger import Ledger, Status
+from airflow_provider_customerly.sync.keys import keys_of
+from airflow_provider_customerly.sync.ledger import Ledger, Status, entries_of
 from airflow_provider_customerly.transfers.sql_to_customerly import SqlToCustomerlyOperator
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def test_an_outage_and_a_dead_runs_journal_on_s3(emulator: Emulator, s3_location
     salt = json.loads(state.read("sync.json"))["salt"]
     name = hashlib.blake2b(key=bytes.fromhex(salt), digest_size=8, person=b"state").hexdigest()
     dead = Journal(state, "20260101T000000000000Z-00000000", name, Ledger(("email", "attributes.seats")), 100)
-    dead.write([(bytes(16), Fingerprint(bytes(16), bytes(8)), Status.VANISHED, 0)])
+    dead.write(entries_of(keys_of([bytes(16)]), 2, Status.VANISHED))
     half = state.create("rejects/20260101T000000000000Z-00000000.parquet")
     half.write(b"PAR1")
     half.close()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from sync_process import Job, Kill, Rows, start
@@ -16,6 +16,8 @@ from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.export import export_snapshot
 from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.sync import Options, SyncGuardError, apply
+from airflow_provider_customerly.sync.journal import Page
+from airflow_provider_customerly.sync.ledger import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,8 +173,10 @@ def test_a_killed_run_is_undone_as_far_as_it_came(sync: Sync, n: int) -> None:
         export=str(sync.path / "export"),
     )
     assert start(job).result() is None
-    pages = [json.loads(page.read_bytes()) for page in (sync.state / "journal").glob("2*.json")]
-    journaled = sum(line["status"] == "delivered" for page in pages for line in page["lines"])
+    pages = [
+        msgspec.json.decode(page.read_bytes(), type=Page) for page in (sync.state / "journal").glob("2*.json")
+    ]
+    journaled = sum(int((page.entries["status"] == Status.DELIVERED).sum()) for page in pages)
     assert sync.run(rows[:0], COLUMNS, min_rows=0, max_vanished=1.0)["rows_read"] == 0
     names = list((sync.state / "undo").iterdir()) if (sync.state / "undo").is_dir() else []
     kept = [row["email"] for name in names for row in pq.read_table(name).to_pylist()]
