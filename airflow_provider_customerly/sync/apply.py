@@ -214,7 +214,7 @@ class Application:
         """Read the plan once: yield what is to be sent, and note the rest."""
         for batch in read_in_batches(self._state.location, plan, leave_out=_NOT_NEEDED):
             is_sent = pc.is_in(batch["action"], pa.array(SENDING))
-            self._note_unsent(rows_of(batch.filter(pc.invert(is_sent))))
+            self._note_unsent(rows_of(batch.filter(pc.invert(is_sent)).to_pydict()))
             yield from self._prepare(_rows(batch.filter(is_sent), self._entry_type))
 
     def _prepare(self, rows: Iterable[_Row]) -> Iterator[_Row]:

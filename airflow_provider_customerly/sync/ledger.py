@@ -141,9 +141,12 @@ class Ledger:
         [at] = self.find(keys_of([key])) if key else [-1]
         return self._entries[at] if at >= 0 else None
 
-    def changed_fields(self, position: int, fingerprint: Fingerprint) -> list[str]:
-        """Return the fields in which a row differs from what was delivered."""
-        now = np.frombuffer(fingerprint.fields, f"<u{FIELD_BYTES}")
+    def changed_fields(self, position: int, fields: bytes) -> list[str]:
+        """Return the fields in which a row differs from what was delivered.
+
+        :param fields: the digests of the row's fields.
+        """
+        now = np.frombuffer(fields, f"<u{FIELD_BYTES}")
         return [
             self.fields[index] for index in np.flatnonzero(self._entries["fields"][position] != now).tolist()
         ]

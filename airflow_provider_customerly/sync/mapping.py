@@ -122,12 +122,10 @@ class FieldMapping:
         :param encoded: the JSON of each field's values, in the order of ``fields``.
         """
         own, attributes = encoded[: len(self._own)], encoded[len(self._own) :]
-        contacts = _members(self._own, own)
-        if attributes:
-            filled = _members(self._attributes, attributes)
-            members = [some and b'"attributes":{%b}' % some for some in filled]
-            contacts = [b",".join(filter(None, row)) for row in zip(contacts, members, strict=True)]
-        return [b"{%b}" % contact for contact in contacts]
+        if not attributes:
+            return _objects(self._own, own)
+        nested = [b"null" if text == b"{}" else text for text in _objects(self._attributes, attributes)]
+        return _objects((*self._own, "attributes"), [*own, nested])
 
 
 def _choose(
@@ -186,10 +184,20 @@ def _null_as_empty(convert: _Convert, values: Sequence[Any]) -> Converted:
     return Converted(["" if value is None else value for value in converted.values], converted.problems)
 
 
-def _members(names: Sequence[str], columns: Sequence[Sequence[bytes]]) -> list[bytes]:
-    """Join the JSON of columns into the members of an object for each row, without nulls."""
-    members = []
+def _objects(names: Sequence[str], columns: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """Return the JSON of an object for each row, without members that are null."""
+    always: list[tuple[bytes, Sequence[bytes]]] = []
+    sometimes: list[tuple[bytes, Sequence[bytes]]] = []
     for name, column in zip(names, columns, strict=True):
         start = msgspec.json.encode(name) + b":"
-        members.append([b"" if text == b"null" else start + text for text in column])
-    return [b",".join(filter(None, row)) for row in zip(*members, strict=True)]
+        (sometimes if b"null" in column else always).append((start, column))
+    if not always:
+        members = [[text != b"null" and start + text for text in column] for start, column in sometimes]
+        return [b"{%b}" % b",".join(filter(None, row)) for row in zip(*members, strict=True)]
+    template = b",".join(start.replace(b"%", b"%%") + b"%b" for start, _ in always)
+    rest = [
+        [b"" if text == b"null" else b",%b%b" % (start, text) for text in column]
+        for start, column in sometimes
+    ]
+    template = b"{%b%b}" % (template, b"%b" * len(rest))
+    return [template % row for row in zip(*(column for _, column in always), *rest, strict=True)]

@@ -5,6 +5,7 @@ The file holds rows of the source, hence personal data; it lies under the sync's
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,7 +20,7 @@ from airflow_provider_customerly.sync.damage import reading
 from airflow_provider_customerly.sync.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from types import TracebackType
 
     import numpy.typing as npt
@@ -31,8 +32,13 @@ FOLDER = "plans"
 Action = Literal["new", "changed", "again", "settled", "invalid", "still_refused", "vanished"]
 SENDING: tuple[Action, ...] = ("new", "changed", "again")
 
+Columns = Mapping[str, Sequence[Any]]
+"""Rows of a plan in columns, by the names that they have in the file."""
+
 _ROWS_AT_ONCE = 1_000
 _FINGERPRINT = ("fingerprint", "field_fingerprints", "user_fingerprint")
+_REPEATING = ("action", "reason", "field", "message", "changed_fields.list.element")
+"""Columns in which few values come again and again."""
 _SCHEMA = pa.schema(
     {
         "action": pa.string(),
@@ -88,7 +94,7 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
 
 
 class PlanWriter:
-    """Writes a plan row by row; left without `close`, it leaves nothing.
+    """Writes a plan; left without `close`, it leaves nothing.
 
     :param name: name of the file, relative to the sync's state.
     :param notes: what the file's metadata is to hold, by name.
@@ -102,10 +108,12 @@ class PlanWriter:
     ) -> None:
         self.name = name
         self._location = location
-        self._waiting: list[Planned] = []
+        self._waiting: dict[str, list[Any]] = {column: [] for column in _SCHEMA.names}
         self._sink: Sink = location.create(name)
         self._schema = _SCHEMA.with_metadata(notes)
-        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
+        self._writer = pq.ParquetWriter(
+            self._sink, self._schema, compression="zstd", use_dictionary=_REPEATING
+        )
         self._closed = False
 
     def __enter__(self) -> PlanWriter:
@@ -121,8 +129,14 @@ class PlanWriter:
 
     def add(self, planned: Planned) -> None:
         """Take a row."""
-        self._waiting.append(planned)
-        if len(self._waiting) == _ROWS_AT_ONCE:
+        self.extend(columns_of([planned]))
+
+    def extend(self, columns: Columns) -> None:
+        """Take rows; what they have no column of is None."""
+        nothing = [None] * len(columns["action"])
+        for name, waiting in self._waiting.items():
+            waiting += columns.get(name, nothing)
+        if len(self._waiting["action"]) >= _ROWS_AT_ONCE:
             self._write()
 
     def close(self) -> tuple[int, str]:
@@ -134,29 +148,10 @@ class PlanWriter:
         return self._sink.bytes, self._sink.sha256
 
     def _write(self) -> None:
-        rows = self._waiting
-        self._waiting = []
-        prints = [row.fingerprint for row in rows]
-        columns = [
-            [row.action for row in rows],
-            [row.number for row in rows],
-            [row.key.hex() for row in rows],
-            [row.email for row in rows],
-            [row.user_id for row in rows],
-            [row.changed_fields for row in rows],
-            [row.contact for row in rows],
-            [row.reason for row in rows],
-            [row.field for row in rows],
-            [row.message for row in rows],
-            [None if one is None else one.row for one in prints],
-            [None if one is None else one.fields for one in prints],
-            [None if one is None else one.user for one in prints],
-            [row.is_there for row in rows],
-            [row.held for row in rows],
-            [row.edited_fields for row in rows],
-        ]
-        arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
-        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        arrays = [pa.array(self._waiting[field.name], field.type) for field in _SCHEMA]
+        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema), row_group_size=_ROWS_AT_ONCE)
+        for waiting in self._waiting.values():
+            waiting.clear()
 
 
 def read_plan(
@@ -172,7 +167,7 @@ def read_plan(
     """
     wanted = pa.array(actions)
     for batch in read_in_batches(location, name, leave_out):
-        yield from rows_of(batch.filter(pc.is_in(batch["action"], wanted)))
+        yield from rows_of(batch.filter(pc.is_in(batch["action"], wanted)).to_pydict())
 
 
 def read_in_batches(location: Location, name: str, leave_out: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
@@ -181,15 +176,31 @@ def read_in_batches(location: Location, name: str, leave_out: Sequence[str] = ()
         yield from read_batches(stream, [column for column in _SCHEMA.names if column not in leave_out])
 
 
-def rows_of(batch: pa.RecordBatch) -> Iterator[Planned]:
-    """Return the rows of a batch; what was left out of it is None."""
-    columns = batch.to_pydict()
-    prints = list(zip(*(columns.pop(name) for name in _FINGERPRINT), strict=True))
-    columns["key"] = [bytes.fromhex(key) for key in columns["key"]]
-    columns["fingerprint"] = [None if one[0] is None else Fingerprint(*one) for one in prints]
-    columns["number"] = columns.pop("row")
-    empty = [None] * len(prints)
-    return map(Planned, *(columns.get(field, empty) for field in Planned.__struct_fields__))
+def rows_of(columns: Columns) -> Iterator[Planned]:
+    """Return the rows that columns hold; what they have no column of is None."""
+    nothing = [None] * len(columns["action"])
+    fingerprints = zip(*(columns[name] for name in _FINGERPRINT), strict=True)
+    own = {
+        "number": columns["row"],
+        "key": map(bytes.fromhex, columns["key"]),
+        "fingerprint": (None if one[0] is None else Fingerprint(*one) for one in fingerprints),
+    }
+    names = Planned.__struct_fields__
+    return map(Planned, *(own.get(name) or columns.get(name, nothing) for name in names))
+
+
+def columns_of(rows: Sequence[Planned]) -> Columns:
+    """Return rows in columns."""
+    columns: dict[str, Sequence[Any]] = {
+        name: [getattr(row, name) for row in rows]
+        for name in _SCHEMA.names
+        if name in Planned.__struct_fields__
+    }
+    columns["row"] = [row.number for row in rows]
+    columns["key"] = [row.key.hex() for row in rows]
+    for name, part in zip(_FINGERPRINT, ("row", "fields", "user"), strict=True):
+        columns[name] = [getattr(row.fingerprint, part, None) for row in rows]
+    return columns
 
 
 def entries_in(batch: pa.RecordBatch, kind: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -12,10 +12,18 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from airflow_provider_customerly.sync.counts import Counts
-from airflow_provider_customerly.sync.fingerprint import KEY_BYTES, USER_BYTES, Fingerprint, comparable
+from airflow_provider_customerly.sync.fingerprint import KEY_BYTES, USER_BYTES, comparable
 from airflow_provider_customerly.sync.keys import keys_of
 from airflow_provider_customerly.sync.ledger import Ledger, Status
-from airflow_provider_customerly.sync.plan_file import FOLDER, SENDING, Planned, PlanWriter, read_plan
+from airflow_provider_customerly.sync.plan_file import (
+    FOLDER,
+    SENDING,
+    Planned,
+    PlanWriter,
+    columns_of,
+    read_plan,
+    rows_of,
+)
 from airflow_provider_customerly.values.email import identity_of
 
 if TYPE_CHECKING:
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.sync.comparing import Comparer
     from airflow_provider_customerly.sync.fingerprint import Fingerprints
     from airflow_provider_customerly.sync.mapping import FieldMapping, MappedColumns
-    from airflow_provider_customerly.sync.plan_file import Action
+    from airflow_provider_customerly.sync.plan_file import Action, Columns
     from airflow_provider_customerly.values.rows import MappedRow
 
 _ACTIONS: tuple[Action | None, ...] = (None, "new", "changed", "again", "invalid", "still_refused", "settled")
@@ -99,8 +107,10 @@ class Planner:
                 self._copy_without_duplicates(suspected, writer, duplicates)
                 self._location.delete(suspected)
             vanished = np.flatnonzero(self._ledger.living & ~self._present)
-            for key in self._ledger.entries["key"][vanished]:
-                writer.add(Planned("vanished", key=key.tobytes()))
+            for start in range(0, len(vanished), _ROWS_AT_ONCE):
+                some = self._ledger.entries["key"][vanished[start : start + _ROWS_AT_ONCE]]
+                keys = [key.tobytes().hex() for key in some]
+                writer.extend({"action": ["vanished"] * len(keys), "row": [0] * len(keys), "key": keys})
             unfinished.pop_all()
         return writer, self._counts(len(vanished))
 
@@ -122,27 +132,26 @@ class Planner:
         if self._user_id is not None:
             self._users.add(users, user_ids)
         good = np.flatnonzero((codes != _UNCHANGED) & (codes != _INVALID)).tolist()
-        what_is_sent = self._sending(mapped, good, digests, users)
-        planned: list[Planned] = []
-        for index in np.flatnonzero(codes).tolist():
-            if codes[index] == _INVALID:
-                planned.append(self._invalid(mapped.row(index, first + index), keys[index]))
-                continue
-            contact, fingerprint = next(what_is_sent)
-            is_changed = codes[index] == _CHANGED
-            changed = self._ledger.changed_fields(int(at[index]), fingerprint) if is_changed else None
-            action, user_id = _ACTIONS[codes[index]], user_ids[index]
-            assert action is not None  # noqa: S101  # unchanged rows are in no plan
-            number, key, email = first + index, keys[index], emails[index]
-            planned.append(
-                Planned(action, number, key, email, user_id, changed, contact, fingerprint=fingerprint)
-            )
+        columns: Columns = {
+            **self._to_send(mapped, good, digests, users),
+            "action": [_ACTIONS[code] for code in codes[good].tolist()],
+            "row": [first + index for index in good],
+            "key": [keys[index].hex() for index in good],
+        }
+        columns = {**columns, "changed_fields": self._changed(columns, at[good])}
         if self._comparer is not None:
-            self._compare(self._comparer, mapped, first, planned, codes)
+            columns = columns_of(self._compare(self._comparer, mapped, first, list(rows_of(columns)), codes))
+        for action, changed in zip(columns["action"], columns["changed_fields"], strict=True):
+            if changed and action in SENDING:
+                self._changed_fields.update(changed)
+        if mapped.problems:
+            invalid = [
+                self._invalid(mapped.row(index, first + index), keys[index]) for index in mapped.problems
+            ]
+            rows = [*rows_of(columns), *invalid]
+            columns = columns_of(sorted(rows, key=lambda row: row.number))
+        writer.extend(columns)
         self._codes += codes.tobytes()
-        for one in planned:
-            self._changed_fields.update(_fields_to_send(one))
-            writer.add(one)
 
     def _compare(
         self,
@@ -151,16 +160,17 @@ class Planner:
         first: int,
         planned: list[Planned],
         codes: npt.NDArray[np.uint8],
-    ) -> None:
+    ) -> list[Planned]:
         """Complete the rows that are to be sent by what Customerly held; some are not to be sent then."""
         sending = [place for place, one in enumerate(planned) if one.action in SENDING]
         if not sending:
-            return
+            return planned
         values = [mapped.row(planned[place].number - first, 0).values for place in sending]
         for place, one in zip(
             sending, comparer.judge([planned[place] for place in sending], values), strict=True
         ):
             planned[place], codes[one.number - first] = one, _ACTIONS.index(one.action)
+        return planned
 
     def _keys(self, mapped: MappedColumns) -> list[bytes]:
         keys = self._fingerprints.keys(identity_of(email or "") for email in mapped.columns[0])
@@ -169,10 +179,10 @@ class Planner:
                 keys[index] = _NOBODY
         return keys
 
-    def _sending(
+    def _to_send(
         self, mapped: MappedColumns, good: Sequence[int], digests: Sequence[bytes], users: Sequence[bytes]
-    ) -> Iterator[tuple[str, Fingerprint]]:
-        """Return what is sent for some rows, and their fingerprints."""
+    ) -> dict[str, Sequence[Any]]:
+        """Return what is sent for some rows, by whom it is about, and their fingerprints."""
         columns = mapped.columns
         if len(good) < len(digests):
             columns = [[column[index] for index in good] for column in columns]
@@ -182,10 +192,23 @@ class Planner:
             texts if (same := comparable(column)) is column else list(map(_encode, same))
             for column, texts in zip(columns, encoded, strict=True)
         ]
-        contacts = map(bytes.decode, self._mapping.contacts(encoded))
-        return zip(
-            contacts, map(Fingerprint, digests, self._fingerprints.fields(compared), users), strict=True
-        )
+        return {
+            "email": columns[0],
+            "user_id": [None] * len(good) if self._user_id is None else columns[self._user_id],
+            "contact": list(map(bytes.decode, self._mapping.contacts(encoded))),
+            "fingerprint": digests,
+            "field_fingerprints": self._fingerprints.fields(compared),
+            "user_fingerprint": users,
+        }
+
+    def _changed(self, columns: Columns, at: npt.NDArray[np.int64]) -> list[list[str] | None]:
+        """Return which fields differ from what was delivered, for rows that changed."""
+        return [
+            self._ledger.changed_fields(position, fields) if action == "changed" else None
+            for action, fields, position in zip(
+                columns["action"], columns["field_fingerprints"], at.tolist(), strict=True
+            )
+        ]
 
     def _classify(
         self, mapped: MappedColumns, digests: Sequence[bytes], at: npt.NDArray[np.int64]
