@@ -44,6 +44,7 @@ class Gate:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -76,6 +77,9 @@ class Gate:
         service = self._service
         if service.latency:
             await asyncio.sleep(service.latency)
+            # One answer at a time: the event loop takes in new requests between two, whose delay begins then.
+            async with self._turn:
+                await asyncio.sleep(0)
         problem = _credential_problem(scope, service.token, service.choices)
         if problem is not None:
             await error(*problem)(scope, receive, send)
