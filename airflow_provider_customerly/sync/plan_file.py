@@ -108,6 +108,7 @@ class PlanWriter:
     ) -> None:
         self.name = name
         self._location = location
+        self._rows: list[Planned] = []
         self._waiting: dict[str, list[Any]] = {column: [] for column in _SCHEMA.names}
         self._sink: Sink = location.create(name)
         self._schema = _SCHEMA.with_metadata(notes)
@@ -129,10 +130,13 @@ class PlanWriter:
 
     def add(self, planned: Planned) -> None:
         """Take a row."""
-        self.extend(columns_of([planned]))
+        self._rows.append(planned)
+        if len(self._rows) == _ROWS_AT_ONCE:
+            self._take_rows()
 
     def extend(self, columns: Columns) -> None:
-        """Take rows; what they have no column of is None."""
+        """Take rows in columns; what they have no column of is None."""
+        self._take_rows()
         nothing = [None] * len(columns["action"])
         for name, waiting in self._waiting.items():
             waiting += columns.get(name, nothing)
@@ -141,11 +145,17 @@ class PlanWriter:
 
     def close(self) -> tuple[int, str]:
         """Finish the file; give its size and SHA-256."""
+        self._take_rows()
         self._write()
         self._writer.close()
         self._sink.close()
         self._closed = True
         return self._sink.bytes, self._sink.sha256
+
+    def _take_rows(self) -> None:
+        rows, self._rows = self._rows, []
+        if rows:
+            self.extend(columns_of(rows))
 
     def _write(self) -> None:
         arrays = [pa.array(self._waiting[field.name], field.type) for field in _SCHEMA]

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sync_helpers import Rows, Sync, customers
 
 from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.sync import Options, sync_contacts
+from airflow_provider_customerly.sync import journal as journal_file
 from airflow_provider_customerly.sync.journal import Journal, Page, list_pages
 from airflow_provider_customerly.sync.keys import keys_of
 from airflow_provider_customerly.sync.ledger import Ledger, Status, entries_of
@@ -66,6 +69,11 @@ def send_the_rest_later(client: Client, later: threading.Event) -> None:
     client._session.send = hold  # type: ignore[method-assign]
 
 
+def pages_at(path: Path) -> list[Page]:
+    place = Location.of(path)
+    return [msgspec.json.decode(place.read(page.name), type=Page) for page in list_pages(place)]
+
+
 def answer(number: int) -> Any:
     return entries_of(keys_of([number.to_bytes(16, "little")]), 0, Status.DELIVERED)
 
@@ -90,6 +98,41 @@ def test_answers_that_arrive_while_a_page_is_written_share_the_next_one(tmp_path
     journal.flush()
     assert (pages, done) == ([1, 39], list(range(40)))
     assert [page.number for page in list_pages(Location.of(tmp_path))] == [1, 2]
+
+
+def test_answers_wait_for_others_to_share_a_page_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not once half of what may be unwritten has gathered, or somebody waits for all of it."""
+    monkeypatch.setattr(journal_file, "_LONGEST_WAIT", 10 * DEADLINE)
+    done = threading.Semaphore(0)
+    journal = Journal(Location.of(tmp_path), RUN, "id", Ledger(()), 10)
+    for number in range(4):
+        journal.note(answer(number), done.release)
+    assert not list_pages(Location.of(tmp_path))
+    journal.note(answer(4), done.release)
+    assert all(done.acquire(timeout=DEADLINE) for _ in range(5))
+    assert len(list_pages(Location.of(tmp_path))) == 1
+    journal.note(answer(5), done.release)
+    journal.flush()
+    journal.note(answer(6), done.release)
+    journal.close()
+    assert [len(page.entries) for page in pages_at(tmp_path)] == [5, 1, 1]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 255))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_page_of_which_a_byte_was_changed_is_not_believed(tmp_path: Path, place: int, change: int) -> None:
+    entries = entries_of(keys_of([bytes(range(16)), bytes(16)]), 2, Status.DELIVERED, 7)
+    page = Page.of(entries, state="id", base=0, fields=["email", "name"])
+    content = bytearray(msgspec.json.encode(page))
+    start = content.index(b'"content":"') + len(b'"content":"')
+    content[start + place % (content.index(b'","checksum"') - start)] ^= change
+    try:
+        damaged = msgspec.json.decode(content, type=Page)
+        assert damaged == page or damaged.entries is None
+    except (msgspec.MsgspecError, ValueError):
+        return  # as whoever reads pages expects
 
 
 def test_no_more_answers_wait_than_a_crash_may_lose(tmp_path: Path) -> None:
