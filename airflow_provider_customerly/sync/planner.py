@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,11 @@ from airflow_provider_customerly.sync.plan_file import (
     read_plan,
     rows_of,
 )
+from airflow_provider_customerly.sync.twins import Twins
 from airflow_provider_customerly.values.email import identity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from airflow_provider_customerly.storage import Location
     from airflow_provider_customerly.sync.comparing import Comparer
@@ -85,8 +86,8 @@ class Planner:
         self._comparer = comparer
         self._progress = progress
         self._codes = bytearray()
-        self._emails = _Twins(KEY_BYTES)
-        self._users = _Twins(USER_BYTES)
+        self._emails = Twins(KEY_BYTES)
+        self._users = Twins(USER_BYTES)
         self._present = np.zeros(len(ledger), dtype=bool)
         self._changed_fields = Counter[str]()
         unsure = ledger.entries["user"][ledger.entries["status"] == Status.UNKNOWN]
@@ -142,14 +143,11 @@ class Planner:
         if self._comparer is not None:
             columns = columns_of(self._compare(self._comparer, mapped, first, list(rows_of(columns)), codes))
         for action, changed in zip(columns["action"], columns["changed_fields"], strict=True):
-            if changed and action in SENDING:
-                self._changed_fields.update(changed)
+            self._changed_fields.update(_to_send(action, changed))
         if mapped.problems:
-            invalid = [
-                self._invalid(mapped.row(index, first + index), keys[index]) for index in mapped.problems
-            ]
-            rows = [*rows_of(columns), *invalid]
-            columns = columns_of(sorted(rows, key=lambda row: row.number))
+            odd = ((index, mapped.row(index, first + index)) for index in mapped.problems)
+            invalid = [self._invalid(row, keys[index]) for index, row in odd]
+            columns = columns_of(sorted([*rows_of(columns), *invalid], key=lambda row: row.number))
         writer.extend(columns)
         self._codes += codes.tobytes()
 
@@ -244,7 +242,7 @@ class Planner:
         for planned in read_plan(self._location, suspected):
             instead = duplicates.pop(planned.number, None)
             if instead is not None:
-                self._changed_fields.subtract(_fields_to_send(planned))
+                self._changed_fields.subtract(_to_send(planned.action, planned.changed_fields))
                 instead = replace(instead, key=planned.key, email=planned.email, user_id=planned.user_id)
             writer.add(instead or planned)
         for _, planned in sorted(duplicates.items()):  # those that had not changed are in no plan
@@ -277,8 +275,9 @@ class Planner:
         )
 
 
-def _fields_to_send(planned: Planned) -> Sequence[str]:
-    return planned.changed_fields or () if planned.action in SENDING else ()
+def _to_send(action: Action, changed_fields: Sequence[str] | None) -> Sequence[str]:
+    """Return the fields that a row sends because they changed."""
+    return changed_fields or () if action in SENDING else ()
 
 
 def _first_problem(row: MappedRow) -> dict[str, Any]:
@@ -299,57 +298,3 @@ def _duplicate(field: str, numbers: Sequence[int]) -> Planned:
         message=f"Rows {named}{more} have the same {field}{alike} and none of them is sent: let the query "
         "give one row.",
     )
-
-
-class _Twins:
-    """Finds the rows that share a name, by its digest; a digest of zeros is no name."""
-
-    def __init__(self, width: int) -> None:
-        self._width = width
-        self._names = bytearray()
-        self._met: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
-        self._suspects: dict[bytes, str] = {}
-
-    def add(self, names: Sequence[bytes], texts: Sequence[str | None]) -> None:
-        """Take the names of the next rows."""
-        self._names += b"".join(names)
-        # Part of a digest is enough to suspect; whether the whole one is shared is looked at in the end.
-        parts = np.frombuffer(b"".join(names), np.uint32)[:: self._width // 4]
-        for index in np.flatnonzero(self._has_met(parts)).tolist():
-            name, text = names[index], texts[index]
-            if text is not None and name.strip(b"\0"):
-                self._suspects[name] = text
-
-    def _has_met(self, parts: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-        """Return which parts were seen before, in earlier rows or among these, and remember them all."""
-        order = np.argsort(parts, kind="stable")
-        ordered = parts[order]
-        met = np.zeros(len(parts), dtype=bool)
-        met[order[1:]] = ordered[1:] == ordered[:-1]
-        if len(self._met):
-            at = np.minimum(np.searchsorted(self._met, ordered), len(self._met) - 1)
-            met[order] |= self._met[at] == ordered
-        before = len(self._met)
-        self._met.resize(before + len(ordered), refcheck=False)  # in place, unlike concatenating
-        self._met[before:] = ordered
-        self._met.sort(kind="stable")  # two runs that are sorted already are merged
-        return met
-
-    def name(self, number: int) -> bytes:
-        """Return the digest of a row's name, empty if it has none."""
-        name = bytes(self._names[(number - 1) * self._width : number * self._width])
-        return name if name.strip(b"\0") else b""
-
-    def rows(self) -> Iterator[tuple[str, list[int]]]:
-        """Return each name that rows share, with their numbers."""
-        if not self._suspects:
-            return
-        parts = np.frombuffer(self._names, np.uint32)[:: self._width // 4]
-        wanted = np.unique(np.frombuffer(b"".join(name[:4] for name in self._suspects), np.uint32))
-        numbers: dict[bytes, list[int]] = defaultdict(list)
-        for start in range(0, len(parts), _ROWS_AT_ONCE):
-            for index in np.flatnonzero(np.isin(parts[start : start + _ROWS_AT_ONCE], wanted)).tolist():
-                number = start + index + 1
-                if (name := self.name(number)) in self._suspects:
-                    numbers[name].append(number)
-        yield from ((self._suspects[name], some) for name, some in numbers.items() if len(some) > 1)
