@@ -77,7 +77,7 @@ class _Refused(NamedTuple):
 
 
 class Application:
-    """One plan being applied. It may crash at any point, because the journal has every response.
+    """One plan being applied. It may crash at any point: what the journal lacks is unknown, and is sent again.
 
     :param ledger: the ledger for the plan's fields, as it was before the run.
     :param counts: the plan's counts, to which those of the outcome are added.
@@ -125,7 +125,7 @@ class Application:
         self.journal.flush()
         self._try_refused_again()
 
-    def handle_vanished(self) -> None:
+    def finish_vanished(self) -> None:
         """Carry out ``on_vanished`` for the contacts that are no longer in the source."""
         keys = self._vanished
         if not keys or self._options.on_vanished == "keep":
@@ -222,9 +222,9 @@ class Application:
             self._prepared[row.key] = row
             yield row
 
-    def _note_unsent(self, plan: Iterable[Planned]) -> None:
+    def _note_unsent(self, rows: Iterable[Planned]) -> None:
         settled = []
-        for planned in plan:
+        for planned in rows:
             if planned.action == "vanished":
                 self._vanished.add(planned.key)
             elif planned.action == "invalid":
@@ -292,9 +292,7 @@ class Application:
         """Send refused rows again, because an email or user_id that another row gave up is free by now."""
         for _ in range(_MOST_ROUNDS):
             old_too = self._is_something_given_up()
-            again = [
-                one.row for one in self._refused.values() if one.row.contact and (old_too or not one.is_old)
-            ]
+            again = [one.row for one in self._refused.values() if old_too or not one.is_old]
             if not again or not self._counts.sent:
                 return
             log.info("Sending %s again", count(len(again), "refused row"))
@@ -392,7 +390,8 @@ def _rows(batch: pa.RecordBatch, kind: np.dtype[Any]) -> Iterator[_Row]:
 
 
 def _row(planned: Planned) -> _Row:
-    assert planned.fingerprint is not None  # noqa: S101  # the planner gives each such row one
-    text = msgspec.Raw((planned.contact or "{}").encode())
-    entry = packed(planned.key, planned.fingerprint, Status.DELIVERED, 0)
+    contact, fingerprint = planned.contact, planned.fingerprint
+    assert contact is not None and fingerprint is not None  # noqa: S101, PT018  # each such row has both
+    text = msgspec.Raw(contact.encode())
+    entry = packed(planned.key, fingerprint, Status.DELIVERED, 0)
     return _Row(planned.number, planned.key, text, planned.email, entry)

@@ -27,7 +27,7 @@ FOLDER = "journal"
 _NAME = re.compile(rf"{FOLDER}/({RunId.PATTERN})-(\d{{8}})\.json")
 
 _LONGEST_WAIT = 0.05
-"""Seconds for which answers wait for others to share a page with."""
+"""Longest time, in seconds, that an answer waits for others to share its page."""
 
 
 class _Noted(NamedTuple):
@@ -122,7 +122,7 @@ class Journal:
         self._is_hurried = False
         self._failure: BaseException | None = None
         self.pages = 0
-        """Number of the last page written."""
+        """Number of the last page that was begun."""
 
     def note(self, entries: npt.NDArray[Any], then: Callable[[], None]) -> None:
         """Take outcomes of contacts, as entries of the ledger, to be written in the next page.

@@ -1,4 +1,4 @@
-"""Keys of contacts as arrays, and where others of them are."""
+"""Keys of contacts as arrays, and how to find one among them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def is_ascending(keys: Keys) -> bool:
 class SortedKeys:
     """Finds keys among others.
 
-    :param keys: those to find, in order and each once.
+    :param keys: those to look among, in order and each once.
     """
 
     def __init__(self, keys: Keys) -> None:
@@ -56,7 +56,7 @@ class SortedKeys:
 
     @classmethod
     def of(cls, keys: Keys) -> SortedKeys:
-        """Return them for keys in any order."""
+        """Return a finder for keys in any order."""
         return cls(keys[newest_by_key(keys)])
 
     def find(self, keys: Keys) -> Positions:

@@ -90,9 +90,9 @@ class Outcomes:
 
 
 class Ledger:
-    """The fingerprints of the last delivery by contact, about 80 bytes for a contact with ten fields.
+    """The fingerprints of the last delivery by contact: with ten fields about 100 bytes of memory each.
 
-    A contact is only added after a response. Entries are sorted by key.
+    A contact is added once it was answered, or once it may have been sent. Entries are sorted by key.
 
     :param fields: the mapped fields in the fingerprints.
     :param entries: an array of ``entry_type`` in any order; the last entry of a contact counts.

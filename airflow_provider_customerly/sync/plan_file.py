@@ -1,4 +1,4 @@
-"""A plan: what a run is going to do with each row, as a file that shows when it was altered.
+"""A plan: what a run is going to do with each row, as a file.
 
 The file holds rows of the source, hence personal data; it lies under the sync's state and nowhere else.
 """
@@ -71,7 +71,7 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
     :param changed_fields: those that differ from what was delivered; of a row that was compared with what
         Customerly held, those that would change there.
     :param contact: JSON text of what is to be sent.
-    :param fingerprint: of the row, where it is to be sent or was refused.
+    :param fingerprint: of the row, where it is to be sent, was refused or is settled.
     :param is_there: whether the export that the row was compared with has the contact; None if there is none.
     :param held: JSON text of what Customerly held in the fields that differ, as far as that is known.
     :param edited_fields: fields that somebody edited in Customerly since the last delivery.
@@ -168,26 +168,30 @@ def read_plan(
     location: Location,
     name: str,
     actions: Sequence[Action] = get_args(Action),
-    leave_out: Sequence[str] = (),
 ) -> Iterator[Planned]:
     """Read the rows of a plan in order, in little memory.
 
     :param actions: only rows with one of these.
-    :param leave_out: fields that are not read, and None.
     """
     wanted = pa.array(actions)
-    for batch in read_in_batches(location, name, leave_out):
+    for batch in read_in_batches(location, name):
         yield from rows_of(batch.filter(pc.is_in(batch["action"], wanted)).to_pydict())
 
 
 def read_in_batches(location: Location, name: str, leave_out: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
-    """Read a plan in columns, some rows at a time."""
+    """Read a plan in columns, some rows at a time.
+
+    :param leave_out: columns that are not read.
+    """
     with reading(location, name), location.open(name) as stream:
         yield from read_batches(stream, [column for column in _SCHEMA.names if column not in leave_out])
 
 
 def rows_of(columns: Columns) -> Iterator[Planned]:
-    """Return the rows that columns hold; what they have no column of is None."""
+    """Return the rows that columns hold.
+
+    :param columns: action, row, key and the fingerprints; values that have no column are None.
+    """
     nothing = [None] * len(columns["action"])
     fingerprints = zip(*(columns[name] for name in _FINGERPRINT), strict=True)
     own = {

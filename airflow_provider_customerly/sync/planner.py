@@ -52,7 +52,8 @@ class Planner:
     A row that has an email counts as present in the source even if it cannot be sent. All rows that share an
     email or a user_id are invalid: nobody can tell which is meant, and a contact has one of each.
 
-    :param location: the sync's state; the plan is written to `plans/<run>.parquet` there.
+    :param location: the sync's state; the plan is written to `plans/<run>.parquet` there, or to
+        `plans/<run>-2.parquet` if some rows share an email or a user_id.
     :param notes: what the metadata of the plan's file is to hold.
     :param retry_rejects: send what was refused before though it has not changed.
     :param full_resync: send all, whether it has changed or not.
@@ -143,7 +144,7 @@ class Planner:
         if self._comparer is not None:
             columns = columns_of(self._compare(self._comparer, mapped, first, list(rows_of(columns)), codes))
         for action, changed in zip(columns["action"], columns["changed_fields"], strict=True):
-            self._changed_fields.update(_to_send(action, changed))
+            self._changed_fields.update(_fields_to_send(action, changed))
         if mapped.problems:
             odd = ((index, mapped.row(index, first + index)) for index in mapped.problems)
             invalid = [self._invalid(row, keys[index]) for index, row in odd]
@@ -159,11 +160,12 @@ class Planner:
         planned: list[Planned],
         codes: npt.NDArray[np.uint8],
     ) -> list[Planned]:
-        """Complete the rows that are to be sent by what Customerly held; some are not to be sent then."""
+        """Add what Customerly held to the rows that are to be sent. After that, some need not be sent."""
         sending = [place for place, one in enumerate(planned) if one.action in SENDING]
         if not sending:
             return planned
-        values = [mapped.row(planned[place].number - first, 0).values for place in sending]
+        places = [planned[place].number - first for place in sending]
+        values = [[column[place] for column in mapped.columns] for place in places]
         for place, one in zip(
             sending, comparer.judge([planned[place] for place in sending], values), strict=True
         ):
@@ -180,7 +182,7 @@ class Planner:
     def _to_send(
         self, mapped: MappedColumns, good: Sequence[int], digests: Sequence[bytes], users: Sequence[bytes]
     ) -> dict[str, Sequence[Any]]:
-        """Return what is sent for some rows, by whom it is about, and their fingerprints."""
+        """Return columns for some rows: whom each is about, what is sent, and its fingerprints."""
         columns = mapped.columns
         if len(good) < len(digests):
             columns = [[column[index] for index in good] for column in columns]
@@ -242,7 +244,7 @@ class Planner:
         for planned in read_plan(self._location, suspected):
             instead = duplicates.pop(planned.number, None)
             if instead is not None:
-                self._changed_fields.subtract(_to_send(planned.action, planned.changed_fields))
+                self._changed_fields.subtract(_fields_to_send(planned.action, planned.changed_fields))
                 instead = replace(instead, key=planned.key, email=planned.email, user_id=planned.user_id)
             writer.add(instead or planned)
         for _, planned in sorted(duplicates.items()):  # those that had not changed are in no plan
@@ -256,7 +258,7 @@ class Planner:
                 problem = _duplicate(name, numbers)
                 problem = replace(problem, email=text) if name == "email" else replace(problem, user_id=text)
                 for number in numbers:
-                    found[number] = replace(problem, number=number, key=self._emails.name(number))
+                    found[number] = replace(problem, number=number, key=self._emails.digest(number))
         return found
 
     def _counts(self, vanished: int) -> Counts:
@@ -275,7 +277,7 @@ class Planner:
         )
 
 
-def _to_send(action: Action, changed_fields: Sequence[str] | None) -> Sequence[str]:
+def _fields_to_send(action: Action, changed_fields: Sequence[str] | None) -> Sequence[str]:
     """Return the fields that a row sends because they changed."""
     return changed_fields or () if action in SENDING else ()
 

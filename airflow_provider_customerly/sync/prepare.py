@@ -18,7 +18,7 @@ from airflow_provider_customerly.sync.fingerprint import Fingerprints
 from airflow_provider_customerly.sync.guards import SyncGuardError, check_guards
 from airflow_provider_customerly.sync.mapping import FieldMapping
 from airflow_provider_customerly.sync.planner import Planner
-from airflow_provider_customerly.sync.remainder import write_remainder
+from airflow_provider_customerly.sync.rest_of_plan import write_rest
 from airflow_provider_customerly.sync.seal import Seal, check_name, read_seal, seal_plan
 from airflow_provider_customerly.sync.summary import shown_fields
 from airflow_provider_customerly.sync.undo import UndoPlanner, compared_with, open_undo
@@ -172,7 +172,7 @@ def prepare_sealed(plan: str, state: State, ledger: Ledger, options: Options) ->
         log.info("Resuming %s: rows that an earlier attempt delivered count as unchanged", plan)
     intent = state.intent(ledger, options, applies=plan, compared_with=compared, undoes=seal.undoes)
     living = int(ledger.living.sum())
-    name = write_remainder(state.location, plan, state.run, ledger, counts, intent)
+    name = write_rest(state.location, plan, state.run, ledger, counts, intent)
     try:
         check_guards(without_source(options) if seal.undoes else options, counts, living)
     except SyncGuardError:

@@ -5,6 +5,7 @@ Nothing is assumed of a request whose answer was lost. Three rules say what is k
 1. A key of an unfinished plan that no page of the journal answers is **unknown**: it is sent whatever its
    digest says, and a vanished contact is looked up again. Only what may have been in flight counts: the
    unanswered keys up to the last answered one, and as many after it as that run had in flight at once.
+   If a page of the run is lost, all its unanswered keys count; those of vanished contacts always do.
 2. A page of a run that the ledger is past already was written late, by a run that stood still: its keys are
    unknown. So are keys that stand in the plans of two unfinished runs: nobody can tell which came last.
 3. Any other page is true.

@@ -266,7 +266,7 @@ class _Run:
                 work.send(prepared.plan)
                 counts.check_settled()
                 if options.on_vanished == "keep" or not self._has_too_many_rejects(counts):
-                    work.handle_vanished()
+                    work.finish_vanished()
                 elif counts.vanished:
                     # A row with a broken email looks the same as one that is gone.
                     log.warning(

@@ -22,19 +22,19 @@ class Twins:
 
     def __init__(self, width: int) -> None:
         self._width = width
-        self._names = bytearray()
+        self._digests = bytearray()
         self._met: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
         self._suspects: dict[bytes, str] = {}
 
-    def add(self, names: Sequence[bytes], texts: Sequence[str | None]) -> None:
-        """Take the names of the next rows."""
-        self._names += b"".join(names)
+    def add(self, digests: Sequence[bytes], names: Sequence[str | None]) -> None:
+        """Take the names of the next rows, and their digests."""
+        self._digests += b"".join(digests)
         # Part of a digest is enough to suspect; whether the whole one is shared is looked at in the end.
-        parts = np.frombuffer(b"".join(names), np.uint32)[:: self._width // 4]
+        parts = np.frombuffer(b"".join(digests), np.uint32)[:: self._width // 4]
         for index in np.flatnonzero(self._has_met(parts)).tolist():
-            name, text = names[index], texts[index]
-            if text is not None and name.strip(b"\0"):
-                self._suspects[name] = text
+            digest, name = digests[index], names[index]
+            if name is not None and digest.strip(b"\0"):
+                self._suspects[digest] = name
 
     def _has_met(self, parts: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
         """Return which parts were seen before, in earlier rows or among these, and remember them all."""
@@ -51,21 +51,21 @@ class Twins:
         self._met.sort(kind="stable")  # two runs that are sorted already are merged
         return met
 
-    def name(self, number: int) -> bytes:
+    def digest(self, number: int) -> bytes:
         """Return the digest of a row's name, empty if it has none."""
-        name = bytes(self._names[(number - 1) * self._width : number * self._width])
-        return name if name.strip(b"\0") else b""
+        digest = bytes(self._digests[(number - 1) * self._width : number * self._width])
+        return digest if digest.strip(b"\0") else b""
 
     def rows(self) -> Iterator[tuple[str, list[int]]]:
         """Return each name that rows share, with their numbers."""
         if not self._suspects:
             return
-        parts = np.frombuffer(self._names, np.uint32)[:: self._width // 4]
-        wanted = np.unique(np.frombuffer(b"".join(name[:4] for name in self._suspects), np.uint32))
+        parts = np.frombuffer(self._digests, np.uint32)[:: self._width // 4]
+        wanted = np.unique(np.frombuffer(b"".join(digest[:4] for digest in self._suspects), np.uint32))
         numbers: dict[bytes, list[int]] = defaultdict(list)
         for start in range(0, len(parts), _ROWS_AT_ONCE):
             for index in np.flatnonzero(np.isin(parts[start : start + _ROWS_AT_ONCE], wanted)).tolist():
                 number = start + index + 1
-                if (name := self.name(number)) in self._suspects:
-                    numbers[name].append(number)
-        yield from ((self._suspects[name], some) for name, some in numbers.items() if len(some) > 1)
+                if (digest := self.digest(number)) in self._suspects:
+                    numbers[digest].append(number)
+        yield from ((self._suspects[digest], some) for digest, some in numbers.items() if len(some) > 1)

@@ -1,4 +1,4 @@
-"""The remainder of a sealed plan that an earlier attempt applied in part."""
+"""The rest of a sealed plan that an earlier attempt applied in part."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.sync.plan_file import Planned
 
 
-def write_remainder(
+def write_rest(
     location: Location, plan: str, run: str, ledger: Ledger, counts: Counts, intent: Intent
 ) -> str:
-    """Write the remainder of a plan as a new plan for the run that will apply it.
+    """Write the rest of a plan as a new plan for the run that will apply it.
 
     Accepted rows are left out and count as unchanged. Refused rows are not sent again. For rows that the plan
     sends although they had not changed, it is unknown whether they were sent, so they are sent again.
 
     :param run: unique name of the run.
     :param ledger: the ledger, to which only this plan was applied since the plan was made.
-    :param counts: the counts of the plan; they are changed to those of the remainder.
+    :param counts: the counts of the plan; they are changed to those of the rest.
     :return: name of the file.
     """
     with PlanWriter(location, f"{FOLDER}/{run}.parquet", intent.notes) as writer:
