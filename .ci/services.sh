@@ -31,8 +31,11 @@ install() {
     echo "Installing $* ..."
     # The machine may be updating itself, and a mirror may be busy.
     patient="-o DPkg::Lock::Timeout=600 -o Acquire::Retries=5"
-    # shellcheck disable=SC2086
-    [ -n "${updated:-}" ] || apt-get $patient update -qq
+    if [ -z "${updated:-}" ]; then
+        dpkg --configure -a >/dev/null # in case an installation was interrupted
+        # shellcheck disable=SC2086
+        apt-get $patient update -qq
+    fi
     updated=yes
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get $patient install -qq -y --no-install-recommends "$@" >/dev/null

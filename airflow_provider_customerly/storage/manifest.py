@@ -118,7 +118,7 @@ class DamagedManifestError(RefusedError):
 
 
 class OldFormatError(RefusedError):
-    """Version 0.1 wrote the folder: choose another path, or reset it."""
+    """An older version wrote what is there, and this one does not read it."""
 
 
 def partition_folder(partition: dict[str, str]) -> str:

@@ -77,7 +77,7 @@ class _Refused(NamedTuple):
 
 
 class Application:
-    """One plan being applied. It may crash at any point: what the journal lacks is unknown, and is sent again.
+    """One plan being applied. It may crash at any point: what the journal lacks is sent again.
 
     :param ledger: the ledger for the plan's fields, as it was before the run.
     :param counts: the plan's counts, to which those of the outcome are added.
@@ -141,6 +141,7 @@ class Application:
             self._vanish(refused, "handled")
         users = {entry["key"].tobytes(): entry["user"].tobytes() for entry in entries}
         wanted = {key: user for key, user in users.items() if key not in refused}
+        unsure = {entry["key"].tobytes() for entry in entries if entry["status"] == Status.UNKNOWN}
         if not wanted:
             self.journal.flush()
             return
@@ -151,7 +152,7 @@ class Application:
             self._client,
             self._options.contact_type,
             self._fingerprints,
-            Vanished(wanted, self._present_users(keys), undelivered, self._is_in_source),
+            Vanished(wanted, unsure, self._present_users(keys), undelivered, self._is_in_source),
             self._options.on_vanished,
             self._options.tags,
             partial(self._vanish, is_looked_up=True),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from airflow_provider_customerly.storage import OldFormatError
 from airflow_provider_customerly.sync.damage import DamagedStateError
 from airflow_provider_customerly.sync.intent import (
     Intended,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SURELY_ENDED_AFTER = timedelta(days=1)
+_OLDER = b'"lines":[{"key":'
+"""In pages of versions before 0.3.0."""
 
 
 class Recovery:
@@ -59,6 +62,7 @@ class Recovery:
     :param state: names the salt of its digests.
     :param ledger: the newest commit; `ledger` becomes what may be believed.
     :raises DamagedStateError: a file cannot be read, and passing over it would not be safe.
+    :raises OldFormatError: a run of an older version did not end.
     """
 
     def __init__(self, location: Location, state: str, ledger: Ledger) -> None:
@@ -155,12 +159,20 @@ class Recovery:
         return {run: np.concatenate(keys) for run, keys in answered.items()}, has_gaps
 
     def _read_page(self, page_of: PageName) -> Page | None:
+        content = b""
         try:
-            page = msgspec.json.decode(self._location.read(page_of.name), type=Page)
+            content = self._location.read(page_of.name)
+            page = msgspec.json.decode(content, type=Page)
             _ = page.entries
         except FileNotFoundError:
             return None
         except (msgspec.MsgspecError, ValueError) as error:
+            if _OLDER in content:
+                raise OldFormatError(
+                    f"{self._location}/{page_of.name} is from a run of an older version of this package that "
+                    "did not end. Nothing was sent. Run the sync once more with that version, which "
+                    "takes the file in, and then update."
+                ) from None
             # Its run's plan tells which contacts it may have been about.
             if not page_of.number:
                 raise DamagedStateError(self._location, page_of.name, str(error)) from None

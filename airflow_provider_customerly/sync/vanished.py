@@ -38,6 +38,8 @@ class Vanished(NamedTuple):
 
     users: Mapping[bytes, bytes]
     """The digest of the delivered ``user_id``, zeros for none, by the key of each vanished contact."""
+    unsure: Collection[bytes]
+    """Keys of which it is unknown whether anything was ever delivered."""
     present: Collection[bytes]
     """Digests of the ``user_id`` of rows in the source that were delivered."""
     undelivered: Collection[str]
@@ -65,6 +67,9 @@ def handle_vanished(
     delivered, belongs to another customer by now. A contact with the ``user_id`` of a row that was not
     delivered may be the same customer, whose email was changed or broken in the source; its ledger entry does
     not change. A customer whose row was delivered under another email has not vanished.
+
+    If it is unknown whether a row ever arrived, a contact that has only its email, or only its ``user_id``,
+    is left alone too: it is somebody else's if the row was refused.
 
     :param tags: the tags to remove, for ``untag``.
     :param done: called after each request with the keys of finished contacts.
@@ -143,7 +148,7 @@ class _Search:
         email = record.email if isinstance(record.email, str) else ""
         key = self._fingerprints.key(identity_of(email)) if email else None
         if key is not None and key in self._vanished.users:
-            if _NO_USER in (user, self._vanished.users[key]) or user == self._vanished.users[key]:
+            if self._is_delivered(key, user):
                 self._note(key, record, self._by_email)
             else:
                 self.others.add(key)
@@ -152,10 +157,17 @@ class _Search:
             and wanted != key
             and user not in self._vanished.present
         ):
-            if key is not None and self._vanished.is_in_source(key):
+            # A row that has another customer's user_id is refused: that one is not to be deleted for it.
+            if wanted in self._vanished.unsure or (key is not None and self._vanished.is_in_source(key)):
                 self.others.add(wanted)
             else:
                 self._note(wanted, record, self._by_user)
+
+    def _is_delivered(self, key: bytes, user: bytes) -> bool:
+        """Return whether the contact with an email may be the one that was delivered."""
+        sent = self._vanished.users[key]
+        # A row that was sent with a user_id and arrived has left the user_id there.
+        return user == sent or sent == _NO_USER or (user == _NO_USER and key not in self._vanished.unsure)
 
     def found(self) -> Iterator[tuple[bytes, Any]]:
         """Yield each key with its contact."""

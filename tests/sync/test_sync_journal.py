@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sync_helpers import Rows, Sync, customers
 
 from airflow_provider_customerly.client import Client
-from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.storage import Location, OldFormatError
 from airflow_provider_customerly.sync import Options, sync_contacts
 from airflow_provider_customerly.sync import journal as journal_file
 from airflow_provider_customerly.sync.journal import Journal, Page, list_pages
@@ -133,6 +133,19 @@ def test_a_page_of_which_a_byte_was_changed_is_not_believed(tmp_path: Path, plac
         assert damaged == page or damaged.entries is None
     except (msgspec.MsgspecError, ValueError):
         return  # as whoever reads pages expects
+
+
+def test_a_page_of_an_older_version_stops_the_run_and_stays(emulator: Emulator, tmp_path: Path) -> None:
+    """Its answers are not guessed: a row that was refused would count as one that may have arrived."""
+    sync = Sync(emulator, tmp_path)
+    sync.run(customers(3))
+    line = {"key": "00" * 16, "status": "refused", "at": 1, "row": "00" * 16, "fields": "00" * 16}
+    page = {"state": "id", "base": 1, "fields": ["email"], "lines": [line]}
+    Location.of(sync.state).write_atomic(f"journal/{RUN}-00000001.json", msgspec.json.encode(page))
+    with pytest.raises(OldFormatError, match="older version"):
+        sync.run(customers(4))
+    assert (sync.state / "journal" / f"{RUN}-00000001.json").exists()
+    assert sync.writes() == 0
 
 
 def test_no_more_answers_wait_than_a_crash_may_lose(tmp_path: Path) -> None:

@@ -212,3 +212,21 @@ def test_what_a_worker_sends_when_it_wakes_is_made_good(
     assert (result["outcome"], len(outcomes)) == ("success", 1)
     assert run(emulator, sync, new)["outcome"] == "success"
     assert set(seats(emulator).values()) == {2}
+
+
+def test_somebody_elses_contact_stays_when_a_row_leaves_of_which_the_refusal_was_lost(
+    emulator: Emulator, sync: Sync
+) -> None:
+    """The row had the email of one customer and the user_id of another, so Customerly refuses it."""
+    columns = ("email", "user_id")
+    with Client(emulator.token, emulator.url) as client:
+        others = [{"email": "by.hand@shop.test"}, {"email": "other@shop.test", "user_id": "taken"}]
+        client.upsert_contacts("users", others)
+    with pytest.raises(CustomerlyUnavailable):
+        run(emulator, sync, [("by.hand@shop.test", "taken")], lost="POST", columns=columns)
+    result = run(emulator, sync, [], columns=columns, min_rows=0, **DELETING)
+    assert result["vanished"] == 1
+    assert {one["email"] for one in emulator.store.truth("users").values()} == {
+        "by.hand@shop.test",
+        "other@shop.test",
+    }

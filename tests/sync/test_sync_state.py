@@ -98,7 +98,7 @@ def test_reading_the_list_for_vanished_contacts_looks_at_the_lock(emulator: Emul
     done: list[bytes] = []
     with Client(emulator.token, emulator.url) as client, Looked(Location.of(tmp_path), "run") as lock:
         handle_vanished(
-            client, "users", prints, Vanished({key: bytes(8)}, (), ()), "delete", (),
+            client, "users", prints, Vanished({key: bytes(8)}, (), (), ()), "delete", (),
             lambda keys, fate: done.extend(keys), lock,
         )  # fmt: skip
     assert (lock.looks >= 5, lock.checks) == (True, 1)
