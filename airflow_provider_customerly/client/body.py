@@ -32,20 +32,22 @@ def read_body(response: BaseHTTPResponse, request: str) -> bytes:
         pieces = _inflated(pieces, request)
     elif coding not in ("", "identity"):
         raise CustomerlyProtocolError("the body uses a compression that was not requested", request=request)
-    body = bytearray()
+    body: list[bytes] = []
+    size = 0
     for piece in pieces:
-        body += piece
-        if len(body) > LARGEST:
+        body.append(piece)
+        size += len(piece)
+        if size > LARGEST:
             raise CustomerlyProtocolError(
                 f"the response is larger than {LARGEST >> 20} MiB",
                 request=request,
                 advice="Check that the connection's host is the API. If it is, lower page_size.",
             )
-    return bytes(body)
+    return body[0] if len(body) == 1 else b"".join(body)
 
 
 def _received(response: BaseHTTPResponse) -> Iterator[bytes]:
-    while piece := response.read1(_RECEIVED_AT_ONCE, decode_content=False):
+    while piece := response.read(_RECEIVED_AT_ONCE, decode_content=False):
         yield piece
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -41,7 +42,7 @@ class _TimedReceiver(io.RawIOBase):
         self._receiver = receiver
         self._sock = sock
         self._deadline = deadline
-        self._patience: float | None = sock.gettimeout()
+        self._patience = math.inf if sock.gettimeout() is None else sock.gettimeout()
 
     def readable(self) -> bool:
         return True
@@ -50,11 +51,10 @@ class _TimedReceiver(io.RawIOBase):
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline of the response has passed")
-        self._sock.settimeout(left if self._patience is None else min(left, self._patience))
-        try:
-            return self._receiver.readinto(buffer)
-        finally:
-            self._sock.settimeout(self._patience)
+        if left < self._patience:  # seldom, because each change is a system call
+            self._sock.settimeout(left)
+            self._patience = left
+        return self._receiver.readinto(buffer)
 
     def close(self) -> None:
         self._receiver.close()

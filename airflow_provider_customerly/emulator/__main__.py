@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import re
 import shlex
 import signal
@@ -156,4 +157,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # Contacts stay: whenever the garbage collector looked through them all, every answer had to wait.
+    gc.set_threshold(50_000, 50)
     main()

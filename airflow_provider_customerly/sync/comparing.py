@@ -70,6 +70,7 @@ class Comparer:
         self._fields = contacts.fields
         self._on_edited = on_edited
         self._skip_equal = skip_equal
+        self._nothing = [fingerprints.field(index, None) for index in range(len(ledger.fields))]
         self._since = int((contacts.time - _CLOCKS_DIFFER_BY).timestamp())
 
     @property
@@ -97,7 +98,7 @@ class Comparer:
     def _judged(self, planned: Planned, values: Sequence[Any], contact: Contact | None) -> Planned:
         if contact is None:
             return replace(planned, is_there=False, held=None, edited_fields=[])
-        difference = self._difference(planned.key, values, contact)
+        difference = self._difference(planned, values, contact)
         changed = difference.changed
         planned = replace(
             planned,
@@ -124,10 +125,10 @@ class Comparer:
             return replace(planned, action="settled")
         return planned
 
-    def _difference(self, key: bytes, values: Sequence[Any], contact: Contact) -> _Difference:
+    def _difference(self, planned: Planned, values: Sequence[Any], contact: Contact) -> _Difference:
         found = _Difference([], {}, [])
-        last, is_newer = self._last_delivered(key, contact)
-        wanted = self._digests(values) if last else []
+        last, is_newer = self._last_delivered(planned.key, contact)
+        wanted = _pieces(planned.fingerprint.fields) if planned.fingerprint else []
         is_lost = is_newer and not last  # it was sent without an answer, refused or removed since the export
         for index, (field, value, held) in enumerate(zip(self._fields, values, contact.values, strict=True)):
             if value is None:  # it is not sent, so whatever is there stays
@@ -165,24 +166,15 @@ class Comparer:
         is_newer = bool(entry["at"] >= self._since)
         if entry["status"] != Status.DELIVERED:
             return [], is_newer
-        nothing = self._digests([None] * len(self._fields))
-        digests = _pieces(entry["fields"].tobytes())
+        digests = _pieces(entry["field_digests"].tobytes())
         # A field that was not mapped at that time, or had no value, was not changed.
         return [
-            None if one in (_NONE, none) else one for one, none in zip(digests, nothing, strict=True)
+            None if one in (_NONE, none) else one for one, none in zip(digests, self._nothing, strict=True)
         ], is_newer
 
     def _is(self, index: int, held: Any, digest: bytes) -> bool:
         """Return whether a digest is that of a value which the API may show as this one."""
-        values: list[Any] = [None] * len(self._fields)
-        for reading in readings(held):
-            values[index] = reading
-            if self._digests(values)[index] == digest:
-                return True
-        return False
-
-    def _digests(self, values: Sequence[Any]) -> list[bytes]:
-        return _pieces(self._fingerprints.of(values).fields)
+        return any(self._fingerprints.field(index, reading) == digest for reading in readings(held))
 
 
 def _pieces(digests: bytes) -> list[bytes]:

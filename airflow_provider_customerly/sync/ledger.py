@@ -44,7 +44,7 @@ def entry_type(field_count: int) -> np.dtype[Any]:
             ("status", "u1"),
             ("at", "<i8"),
             ("user", "<u8"),
-            ("fields", f"<u{FIELD_BYTES}", (field_count,)),
+            ("field_digests", f"<u{FIELD_BYTES}", (field_count,)),
         ]
     )
 
@@ -147,9 +147,8 @@ class Ledger:
         :param fields: the digests of the row's fields.
         """
         now = np.frombuffer(fields, f"<u{FIELD_BYTES}")
-        return [
-            self.fields[index] for index in np.flatnonzero(self._entries["fields"][position] != now).tolist()
-        ]
+        before = self._entries["field_digests"][position]
+        return [self.fields[index] for index in np.flatnonzero(before != now).tolist()]
 
     def update(self, entries: npt.NDArray[Any]) -> None:
         """Record outcomes; the last entry of a contact counts.
@@ -204,7 +203,8 @@ class Ledger:
             entries[name] = self._entries[name]
         for index, field in enumerate(fields):
             if field in self.fields:
-                entries["fields"][:, index] = self._entries["fields"][:, self.fields.index(field)]
+                before = self._entries["field_digests"][:, self.fields.index(field)]
+                entries["field_digests"][:, index] = before
         return Ledger(fields, entries, self.sequence, self.plan, self.taken, self.ended)
 
     def _set(self, entries: npt.NDArray[Any]) -> None:

@@ -82,7 +82,7 @@ def read_ledger(write: Write, state: str) -> Ledger:
     try:
         with location.open(file.path) as stream:
             parquet = pq.ParquetFile(stream)
-            notes = msgspec.json.decode(parquet.schema_arrow.metadata[_NOTES], type=_Notes)
+            notes = msgspec.json.decode((parquet.schema_arrow.metadata or {})[_NOTES], type=_Notes)
             entries = np.zeros(manifest.rows, entry_type(len(notes.fields)))
             filled = 0
             for batch in read_batches(stream):
@@ -147,7 +147,7 @@ def _schema(ledger: Ledger, state: str) -> pa.Schema:
         "user": pa.uint64(),
     }
     if ledger.fields:  # Parquet has no values of no length
-        columns["fields"] = pa.binary(FIELD_BYTES * len(ledger.fields))
+        columns["field_digests"] = pa.binary(FIELD_BYTES * len(ledger.fields))
     return pa.schema(columns, metadata={_NOTES: msgspec.json.encode(notes)})
 
 
@@ -171,7 +171,8 @@ def _binary(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _fill(entries: npt.NDArray[Any], batch: pa.RecordBatch) -> None:
-    for name in ("key", "row", *({"fields"} & set(batch.schema.names))):
+    # Earlier versions made other digests of the fields, in a column named `fields`: they tell nothing here.
+    for name in ("key", "row", *({"field_digests"} & set(batch.schema.names))):
         column = batch[name]
         width = column.type.byte_width
         content = column.buffers()[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -101,11 +102,11 @@ class FieldMapping:
         """Map rows of the source, column by column."""
         if not rows:
             return MappedColumns([() for _ in self.fields], {})
-        columns = list(zip(*rows, strict=True))
-        if len(columns) != self._width:
-            raise ValueError(
-                f"A row has {len(columns)} values for {self._width} columns: read rows as tuples."
-            )
+        for width in set(map(len, rows)) - {self._width}:
+            raise ValueError(f"A row has {width} values for {self._width} columns: read rows as tuples.")
+        # One list, sliced: zip(*rows) has an iterator for each row, and so many wake the garbage collector.
+        flat = list(chain.from_iterable(rows))
+        columns = [flat[position :: self._width] for position in range(self._width)]
         nothing = (None,) * len(rows)
         converted = []
         problems: dict[int, list[Problem]] = {}

@@ -35,7 +35,7 @@ SENDING: tuple[Action, ...] = ("new", "changed", "again")
 Columns = Mapping[str, Sequence[Any]]
 """Rows of a plan in columns, by the names that they have in the file."""
 
-_ROWS_AT_ONCE = 1_000
+_ROWS_AT_ONCE = 5_000
 _FINGERPRINT = ("fingerprint", "field_fingerprints", "user_fingerprint")
 _REPEATING = ("action", "reason", "field", "message", "changed_fields.list.element")
 """Columns in which few values come again and again."""
@@ -225,7 +225,7 @@ def entries_in(batch: pa.RecordBatch, kind: np.dtype[Any]) -> npt.NDArray[Any]:
     columns = {
         "key": bytes.fromhex("".join(batch["key"].to_pylist())),
         "row": b"".join(batch["fingerprint"].to_pylist()),
-        "fields": b"".join(batch["field_fingerprints"].to_pylist()),
+        "field_digests": b"".join(batch["field_fingerprints"].to_pylist()),
         "user": b"".join(batch["user_fingerprint"].to_pylist()),
     }
     entries = np.zeros(len(batch), kind)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from airflow_provider_customerly.sync.counts import Counts
-from airflow_provider_customerly.sync.fingerprint import KEY_BYTES, USER_BYTES, comparable
+from airflow_provider_customerly.sync.fingerprint import KEY_BYTES, comparable
 from airflow_provider_customerly.sync.keys import keys_of
 from airflow_provider_customerly.sync.ledger import Ledger, Status
 from airflow_provider_customerly.sync.plan_file import (
@@ -88,7 +88,7 @@ class Planner:
         self._progress = progress
         self._codes = bytearray()
         self._emails = Twins(KEY_BYTES)
-        self._users = Twins(USER_BYTES)
+        self._users = Twins(np.int64().nbytes)
         self._present = np.zeros(len(ledger), dtype=bool)
         self._changed_fields = Counter[str]()
         unsure = ledger.entries["user"][ledger.entries["status"] == Status.UNKNOWN]
@@ -128,14 +128,13 @@ class Planner:
         at = self._ledger.find(keys_of(keys))
         self._present[at[at >= 0]] = True
         codes = self._classify(mapped, digests, at)
-        self._emails.add(keys, emails)
-        user_ids = [None] * len(keys) if self._user_id is None else mapped.columns[self._user_id]
-        users = self._fingerprints.users(user_ids)
+        self._emails.add(b"".join(keys), emails)
         if self._user_id is not None:
-            self._users.add(users, user_ids)
+            user_ids = mapped.columns[self._user_id]
+            self._users.add(_hashes(user_ids), user_ids)
         good = np.flatnonzero((codes != _UNCHANGED) & (codes != _INVALID)).tolist()
         columns: Columns = {
-            **self._to_send(mapped, good, digests, users),
+            **self._to_send(mapped, good, digests),
             "action": [_ACTIONS[code] for code in codes[good].tolist()],
             "row": [first + index for index in good],
             "key": [keys[index].hex() for index in good],
@@ -180,25 +179,26 @@ class Planner:
         return keys
 
     def _to_send(
-        self, mapped: MappedColumns, good: Sequence[int], digests: Sequence[bytes], users: Sequence[bytes]
+        self, mapped: MappedColumns, good: Sequence[int], digests: Sequence[bytes]
     ) -> dict[str, Sequence[Any]]:
         """Return columns for some rows: whom each is about, what is sent, and its fingerprints."""
         columns = mapped.columns
         if len(good) < len(digests):
             columns = [[column[index] for index in good] for column in columns]
-            digests, users = [digests[index] for index in good], [users[index] for index in good]
+            digests = [digests[index] for index in good]
         encoded = [list(map(_encode, column)) for column in columns]
         compared = [
             texts if (same := comparable(column)) is column else list(map(_encode, same))
             for column, texts in zip(columns, encoded, strict=True)
         ]
+        user_ids = [None] * len(good) if self._user_id is None else columns[self._user_id]
         return {
             "email": columns[0],
-            "user_id": [None] * len(good) if self._user_id is None else columns[self._user_id],
+            "user_id": user_ids,
             "contact": list(map(bytes.decode, self._mapping.contacts(encoded))),
             "fingerprint": digests,
             "field_fingerprints": self._fingerprints.fields(compared),
-            "user_fingerprint": users,
+            "user_fingerprint": self._fingerprints.users(user_ids),
         }
 
     def _changed(self, columns: Columns, at: npt.NDArray[np.int64]) -> list[list[str] | None]:
@@ -275,6 +275,12 @@ class Planner:
             vanished=vanished,
             changed_fields=+self._changed_fields,
         )
+
+
+def _hashes(user_ids: Sequence[str | None]) -> bytes:
+    """Return a hash of each user_id, which holds in this process only; zeros where there is none."""
+    hashes = (hash((user_id or "").strip()) for user_id in user_ids)
+    return np.fromiter(hashes, np.int64, len(user_ids)).tobytes()
 
 
 def _fields_to_send(action: Action, changed_fields: Sequence[str] | None) -> Sequence[str]:

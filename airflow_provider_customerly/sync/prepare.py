@@ -251,6 +251,7 @@ def _completed(
                 state=state.id,
                 sync_name=state.sync_name,
                 contact_type=options.contact_type,
+                digests=2,
                 ledger_sequence=ledger.sequence,
                 fields=list(ledger.fields),
                 rows_read=counts.rows_read,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -33,6 +33,8 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     """Names the salt of the plan's digests; see `State.id`."""
     sync_name: str
     contact_type: str
+    digests: Literal[2]
+    """How digests are made. A plan that an older version made has others, and names no number."""
     ledger_sequence: int
     """The ledger's commit that the rows were compared with."""
     fields: list[str]

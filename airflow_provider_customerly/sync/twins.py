@@ -26,14 +26,18 @@ class Twins:
         self._met: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
         self._suspects: dict[bytes, str] = {}
 
-    def add(self, digests: Sequence[bytes], names: Sequence[str | None]) -> None:
-        """Take the names of the next rows, and their digests."""
-        self._digests += b"".join(digests)
+    def add(self, digests: bytes, names: Sequence[str | None]) -> None:
+        """Take the names of the next rows.
+
+        :param digests: theirs, joined.
+        """
+        first = len(self._digests) // self._width + 1
+        self._digests += digests
         # Part of a digest is enough to suspect; whether the whole one is shared is looked at in the end.
-        parts = np.frombuffer(b"".join(digests), np.uint32)[:: self._width // 4]
+        parts = np.frombuffer(digests, np.uint32)[:: self._width // 4]
         for index in np.flatnonzero(self._has_met(parts)).tolist():
-            digest, name = digests[index], names[index]
-            if name is not None and digest.strip(b"\0"):
+            name = names[index]
+            if name is not None and (digest := self.digest(first + index)):
                 self._suspects[digest] = name
 
     def _has_met(self, parts: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:

@@ -219,7 +219,7 @@ class UndoPlanner:
         if entry is None or entry["status"] != Status.DELIVERED:
             return replace(now, row=self._nobodys_row(planned.key))
         pieces = [
-            (now.fields if field in back else entry["fields"].tobytes())[start : start + FIELD_BYTES]
+            (now.fields if field in back else entry["field_digests"].tobytes())[start : start + FIELD_BYTES]
             for start, field in zip(count(0, FIELD_BYTES), self._ledger.fields, strict=False)
         ]
         is_last = planned.fingerprint is not None and entry["row"].tobytes() == planned.fingerprint.row
@@ -241,11 +241,8 @@ class UndoPlanner:
         entry, index = self._ledger.entry(key), self._index.get(field)
         if entry is None or index is None or entry["status"] != Status.DELIVERED:
             return False
-        vector: list[Any] = [None] * len(self._ledger.fields)
-        vector[index] = delivered
-        ours = slice(index * FIELD_BYTES, (index + 1) * FIELD_BYTES)
-        last = entry["fields"].tobytes()[ours]
-        return bool(last.strip(b"\0")) and last != self._fingerprints.of(vector).fields[ours]
+        last = entry["field_digests"][index].tobytes()
+        return bool(last.strip(b"\0")) and last != self._fingerprints.field(index, delivered)
 
     def _count_vanished(self) -> None:
         vanished = self._notes.vanished

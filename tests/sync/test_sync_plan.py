@@ -73,6 +73,17 @@ def test_an_altered_plan_is_refused(sync: Sync) -> None:
     assert sync.writes() == 0
 
 
+def test_a_plan_of_an_older_version_is_refused(sync: Sync) -> None:
+    plan = sync.plan(customers(30))["plan"]
+    file = sync.state / plan.replace(".parquet", ".json")
+    seal = json.loads(file.read_text())
+    del seal["digests"]
+    file.write_text(json.dumps(seal))
+    with pytest.raises(ValueError, match=r"Plan again"):
+        sync.apply(plan)
+    assert sync.writes() == 0
+
+
 @pytest.mark.parametrize(
     "altered",
     [{"rows_read": 29}, {"unchanged": 1}, {"rows_read": 28, "unchanged": -2}, {"rows_read": "thirty"}],
