@@ -92,7 +92,7 @@ class Fingerprints:
         return self.rows([[value] for value in values])[0]
 
     def rows(self, columns: Sequence[Sequence[Any]]) -> list[bytes]:
-        """Return the digest of all of the values of each row; a tenth of the time of whole fingerprints.
+        """Return the digest of all of the values of each row.
 
         :param columns: values of each row, by field.
         """

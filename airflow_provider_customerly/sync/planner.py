@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,7 +26,7 @@ from airflow_provider_customerly.sync.plan_file import (
     rows_of,
 )
 from airflow_provider_customerly.sync.twins import Twins
-from airflow_provider_customerly.values.email import identity_of
+from airflow_provider_customerly.values.email import identities_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -142,8 +143,8 @@ class Planner:
         columns = {**columns, "changed_fields": self._changed(columns, at[good])}
         if self._comparer is not None:
             columns = columns_of(self._compare(self._comparer, mapped, first, list(rows_of(columns)), codes))
-        for action, changed in zip(columns["action"], columns["changed_fields"], strict=True):
-            self._changed_fields.update(_fields_to_send(action, changed))
+        changed = map(_fields_to_send, columns["action"], columns["changed_fields"])
+        self._changed_fields.update(chain.from_iterable(changed))
         if mapped.problems:
             odd = ((index, mapped.row(index, first + index)) for index in mapped.problems)
             invalid = [self._invalid(row, keys[index]) for index, row in odd]
@@ -172,7 +173,7 @@ class Planner:
         return planned
 
     def _keys(self, mapped: MappedColumns) -> list[bytes]:
-        keys = self._fingerprints.keys(identity_of(email or "") for email in mapped.columns[0])
+        keys = self._fingerprints.keys(identities_of(email or "" for email in mapped.columns[0]))
         for index, problems in mapped.problems.items():
             if any(problem.reason in _NO_IDENTITY for problem in problems):
                 keys[index] = _NOBODY

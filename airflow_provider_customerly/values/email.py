@@ -11,7 +11,7 @@ from airflow_provider_customerly.values.rows import Problem
 from airflow_provider_customerly.values.unsendable import Converted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _LONGEST = 254
 _LOCAL = r"[^\x00-\x20\x7f@\s()<>\[\]:;,\\\".]+"
@@ -45,6 +45,13 @@ def identity_of(email: str) -> str:
     """
     folded = email.strip().lower()
     return folded if folded.isascii() else unicodedata.normalize("NFC", folded)
+
+
+def identities_of(emails: Iterable[str]) -> list[str]:
+    """Return what ``identity_of`` returns for each address, in a fraction of the time."""
+    texts = list(emails)
+    folded = list(map(str.lower, map(str.strip, texts)))
+    return folded if all(map(str.isascii, folded)) else list(map(identity_of, texts))
 
 
 def forms_of(email: str) -> list[str]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_customerly.sync.mapping import FieldMapping
 from airflow_provider_customerly.sync.rules import Rules
-from airflow_provider_customerly.values.email import identity_of
+from airflow_provider_customerly.values.email import identities_of, identity_of
 from airflow_provider_customerly.values.rows import MappedRow
 from airflow_provider_customerly.values.unsendable import Unreadable
 
@@ -591,6 +591,7 @@ def test_emails_that_are_no_text(value: Any) -> None:
 )
 def test_emails_are_compared_trimmed_in_lower_case_and_in_nfc(one: str, other: str, equal: bool) -> None:
     assert (identity_of(one) == identity_of(other)) is equal
+    assert identities_of([one, other]) == [identity_of(one), identity_of(other)]
 
 
 @given(st.integers(-(10**20), 10**20))
