@@ -28,7 +28,7 @@ from airflow_provider_customerly.values.rows import Outgoing, Problem, Settled
 from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -181,15 +181,14 @@ class Application:
     def _unanswered(self) -> npt.NDArray[Any]:
         """Return entries for what may have been done."""
         rows = self._entries(self._under_way.values(), Status.UNKNOWN)
-        return np.concatenate([rows, self._entries_without_row(self._vanishing, Status.UNKNOWN)])
+        leaving = self._ledger.entries[self._ledger.find(keys_of(self._vanishing))]
+        leaving["status"][leaving["status"] != Status.UNKNOWN] = Status.LEAVING
+        return np.concatenate([rows, leaving])
 
     def _entries(self, rows: Iterable[_Row], status: Status) -> npt.NDArray[Any]:
         entries = np.frombuffer(bytearray().join([row.entry for row in rows]), self._entry_type)
         entries["status"], entries["at"] = status, int(time.time())
         return entries
-
-    def _entries_without_row(self, keys: Collection[bytes], status: Status) -> npt.NDArray[Any]:
-        return entries_of(keys_of(keys), len(self._ledger.fields), status, int(time.time()))
 
     def _deliver(self, rows: Iterable[Outgoing]) -> None:
         def upsert(group: list[Outgoing]) -> Verdict:
@@ -314,7 +313,8 @@ class Application:
         is_delivered = (answered["status"] == Status.DELIVERED) & (answered["user"] != 0)
         if not is_delivered.any():
             return False
-        held = np.where(self._ledger.entries["status"] == Status.DELIVERED, self._ledger.entries["user"], 0)
+        is_held = np.isin(self._ledger.entries["status"], (Status.DELIVERED, Status.LEAVING))
+        held = np.where(is_held, self._ledger.entries["user"], 0)
         at = self._ledger.find(answered["key"][is_delivered])
         users = answered["user"][is_delivered]
         before = np.where(at >= 0, held[at], 0)
@@ -340,7 +340,7 @@ class Application:
         waiting = list(keys)
         for start in range(0, len(waiting), _VANISHED_AT_ONCE):
             some = waiting[start : start + _VANISHED_AT_ONCE]
-            entries = self._entries_without_row(some, Status.VANISHED)
+            entries = entries_of(keys_of(some), len(self._ledger.fields), Status.VANISHED, int(time.time()))
             if is_gone:
                 entries["row"] = np.frombuffer(GONE, np.uint64)
             self.journal.note(entries, partial(self._remember_vanished, entries, some, fate))

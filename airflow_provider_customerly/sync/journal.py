@@ -15,13 +15,12 @@ import numpy.typing as npt
 
 from airflow_provider_customerly.storage.process import Process
 from airflow_provider_customerly.storage.run_id import RunId
-from airflow_provider_customerly.sync.ledger import Ledger, Status, entries_of, entry_type
+from airflow_provider_customerly.sync.ledger import Ledger, entry_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_customerly.storage import Location
-    from airflow_provider_customerly.sync.keys import Keys, Users
 
 FOLDER = "journal"
 _NAME = re.compile(rf"{FOLDER}/({RunId.PATTERN})-(\d{{8}})\.json")
@@ -217,11 +216,12 @@ def list_pages(location: Location) -> list[PageName]:
 
 
 def write_remainder(
-    location: Location, run: str, state: str, ledger: Ledger, remainder: Remainder, keys: Keys, users: Users
+    location: Location, run: str, state: str, ledger: Ledger, remainder: Remainder, entries: npt.NDArray[Any]
 ) -> None:
-    """Note which keys another run may still send, should it wake up."""
-    entries = entries_of(keys, len(ledger.fields), Status.UNKNOWN)
-    entries["user"] = users
+    """Note which contacts another run may still send or remove, should it wake up.
+
+    :param entries: unknown and leaving ones.
+    """
     fields = list(ledger.fields)
     page = Page.of(entries, state=state, base=ledger.sequence, fields=fields, remainder=remainder)
     location.write_atomic(page_name(run, 0), msgspec.json.encode(page))

@@ -27,6 +27,9 @@ class Status(IntEnum):
     """It is no longer in the source. If it comes back, it is sent again."""
     UNKNOWN = 3
     """It was sent, but the outcome is unknown, so it is sent again even if it has not changed."""
+    LEAVING = 4
+    """It was delivered, its row has vanished, and a request about it may have been sent. That only removes
+    something, so it is known who the contact was. If its row comes back, it is sent again."""
 
 
 GONE = b"gone".ljust(16, b"\0")
@@ -193,6 +196,13 @@ class Ledger:
         if users is not None:
             fresh["user"] = users[first][found < 0]
         self.update(fresh)
+
+    def mark_leaving(self, keys: Keys) -> None:
+        """Record that delivered contacts may have been removed. Those with another status keep it."""
+        found = self.find(keys)
+        found = found[found >= 0]
+        is_delivered = self._entries["status"][found] == Status.DELIVERED
+        self._entries["status"][found[is_delivered]] = Status.LEAVING
 
     def with_fields(self, fields: Sequence[str]) -> Ledger:
         """Return this ledger for another mapping; fields that were not mapped before count as changed."""

@@ -217,6 +217,17 @@ def columns_of(rows: Sequence[Planned]) -> Columns:
     return columns
 
 
+def in_source_order(*parts: Columns) -> Columns:
+    """Return the rows of all parts, in the order of the source."""
+    numbers = [number for part in parts for number in part["row"]]
+    order = sorted(range(len(numbers)), key=numbers.__getitem__)
+    columns = {}
+    for name in _SCHEMA.names:
+        values = [value for part in parts for value in part.get(name, [None] * len(part["row"]))]
+        columns[name] = [values[at] for at in order]
+    return columns
+
+
 def entries_in(batch: pa.RecordBatch, kind: np.dtype[Any]) -> npt.NDArray[Any]:
     """Return the ledger's entries for rows that are to be sent, as delivered, without the time.
 

@@ -22,6 +22,7 @@ from airflow_provider_customerly.sync.plan_file import (
     Planned,
     PlanWriter,
     columns_of,
+    in_source_order,
     read_plan,
     rows_of,
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _ACTIONS: tuple[Action | None, ...] = (None, "new", "changed", "again", "invalid", "still_refused", "settled")
 _UNCHANGED, _NEW, _CHANGED, _AGAIN, _INVALID, _STILL_REFUSED, _SETTLED = range(len(_ACTIONS))
+_SENT_IF_THERE = (Status.VANISHED, Status.UNKNOWN, Status.LEAVING)
 _NOBODY = bytes(KEY_BYTES)
 _NO_IDENTITY = ("missing_email", "malformed_email")
 _ROWS_NAMED = 5
@@ -148,7 +150,7 @@ class Planner:
         if mapped.problems:
             odd = ((index, mapped.row(index, first + index)) for index in mapped.problems)
             invalid = [self._invalid(row, keys[index]) for index, row in odd]
-            columns = columns_of(sorted([*rows_of(columns), *invalid], key=lambda row: row.number))
+            columns = in_source_order(columns, columns_of(invalid))
         writer.extend(columns)
         self._codes += codes.tobytes()
 
@@ -226,7 +228,7 @@ class Planner:
         unchanged = same & is_sure & (before == Status.DELIVERED) & (not self._full_resync)
         still_refused = same & (before == Status.REFUSED) & (not (self._retry_rejects or self._full_resync))
         codes[compared] = np.select(
-            [unchanged, still_refused, same | np.isin(before, (Status.VANISHED, Status.UNKNOWN))],
+            [unchanged, still_refused, same | np.isin(before, _SENT_IF_THERE)],
             [_UNCHANGED, _STILL_REFUSED, _AGAIN],
             default=_CHANGED,
         )

@@ -5,7 +5,8 @@ Nothing is assumed of a request whose answer was lost. Three rules say what is k
 1. A key of an unfinished plan that no page of the journal answers is **unknown**: it is sent whatever its
    digest says, and a vanished contact is looked up again. Only what may have been in flight counts: the
    unanswered keys up to the last answered one, and as many after it as that run had in flight at once.
-   If a page of the run is lost, all its unanswered keys count; those of vanished contacts always do.
+   If a page of the run is lost, all its unanswered keys count; those of vanished contacts always do. As these
+   were only to be removed, it stays known what they were: they are **leaving**.
 2. A page of a run that the ledger is past already was written late, by a run that stood still: its keys are
    unknown. So are keys that stand in the plans of two unfinished runs: nobody can tell which came last.
 3. Any other page is true.
@@ -40,9 +41,12 @@ from airflow_provider_customerly.sync.journal import (
     write_remainder,
 )
 from airflow_provider_customerly.sync.keys import SortedKeys
+from airflow_provider_customerly.sync.ledger import Status, entries_of
 from airflow_provider_customerly.sync.undo_file import without_fields, write_undo
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from airflow_provider_customerly.storage import Location
     from airflow_provider_customerly.storage.process import Process
     from airflow_provider_customerly.sync.keys import Keys, Users
@@ -74,8 +78,9 @@ class Recovery:
         self._now = datetime.now(timezone.utc)
         self.done: list[str] = []
         """Files to delete once the ledger is committed, which has taken them in."""
-        self._remainders: dict[str, tuple[Process, Keys, Users]] = {}
+        self._remainders: dict[str, tuple[Process, Keys, Users, Keys]] = {}
         self._unknown: list[tuple[Keys, Users]] = []
+        self._leaving: list[Keys] = []
         self._taken: dict[str, int] = {}
         self._ended: set[str] = set()
         self._plan_names: dict[str, str] = {}
@@ -86,6 +91,8 @@ class Recovery:
         self._entries: dict[str, list[Any]] = defaultdict(list)
         answered, has_gaps = self._read_pages()
         self._read_unanswered(plans, answered, has_gaps)
+        for keys in self._leaving:
+            self.ledger.mark_leaving(keys)
         for keys, users in self._unknown:
             self.ledger.mark_unknown(keys, int(self._now.timestamp()), users)
 
@@ -93,9 +100,12 @@ class Recovery:
         """Write down what must be there before the ledger is committed."""
         for run, entries in self._entries.items():
             write_undo(self._location, run, self._plan_names[run], np.concatenate(entries))
-        for run, (process, keys, users) in self._remainders.items():
+        for run, (process, keys, users, leaving) in self._remainders.items():
+            unknown = entries_of(keys, len(self.ledger.fields), Status.UNKNOWN)
+            unknown["user"] = users
+            entries = [unknown, entries_of(leaving, len(self.ledger.fields), Status.LEAVING)]
             remainder = Remainder(process, self._now)
-            write_remainder(self._location, run, self._state, self.ledger, remainder, keys, users)
+            write_remainder(self._location, run, self._state, self.ledger, remainder, np.concatenate(entries))
         self.ledger.taken, self.ledger.ended = self._taken, self._ended
 
     def _read_plans(self) -> dict[str, Intended]:
@@ -151,7 +161,7 @@ class Recovery:
             if page_of.run in self._plan_names:
                 self._entries[page_of.run].append(without_fields(page.entries))
             if page.base != self.ledger.sequence:
-                self._unknown.append((page.entries["key"], page.entries["user"]))
+                self._doubt(page.entries)
                 continue
             self.ledger = self.ledger.with_fields(page.fields)
             self.ledger.update(page.entries)
@@ -186,10 +196,16 @@ class Recovery:
         return page
 
     def _read_remainder(self, page_of: PageName, page: Page, remainder: Remainder) -> None:
-        self._unknown.append((page.entries["key"], page.entries["user"]))
+        self._doubt(page.entries)
         if remainder.process.is_gone() or self._now - remainder.found_at > _SURELY_ENDED_AFTER:
             self.is_news = True
             self.done.append(page_of.name)
+
+    def _doubt(self, entries: npt.NDArray[Any]) -> None:
+        """Note what a run has done or may do that stood still or stands."""
+        is_leaving = np.isin(entries["status"], (Status.VANISHED, Status.LEAVING))
+        self._leaving.append(entries["key"][is_leaving])
+        self._unknown.append((entries["key"][~is_leaving], entries["user"][~is_leaving]))
 
     def _read_unanswered(
         self, plans: dict[str, Intended], answered: dict[str, Keys], has_gaps: set[str]
@@ -204,14 +220,19 @@ class Recovery:
                 last = np.flatnonzero(~open_[:sending])
                 reach = (int(last[-1]) + 1 if len(last) else 0) + intent.in_flight
                 open_[reach:sending] = False
-            self._unknown.append((keys[open_], users[open_]))
+            leaving = keys[sending:][open_[sending:]]
+            keys, users = keys[:sending][open_[:sending]], users[:sending][open_[:sending]]
+            self._unknown.append((keys, users))
+            self._leaving.append(leaving)
             if not intent.process.is_gone():
-                self._remainders[run] = intent.process, keys[open_], users[open_]
+                self._remainders[run] = intent.process, keys, users, leaving
         if len(plans) > 1:
             keys = np.concatenate([plan.keys for plan in plans.values()])
             users = np.concatenate([plan.users for plan in plans.values()])
+            is_sent = np.concatenate([np.arange(len(plan.keys)) < plan.sending for plan in plans.values()])
             _, at, times = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-            is_shared = times[at.reshape(-1)] > 1
+            at = at.reshape(-1)
+            is_shared = (times[at] > 1) & (np.bincount(at, is_sent) > 0)[at]
             self._unknown.append((keys[is_shared], users[is_shared]))
 
     def _take(self, page_of: PageName) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_customerly.storage import Location
+from airflow_provider_customerly.storage.process import Process
 from airflow_provider_customerly.sync.fingerprint import Fingerprints, comparable
-from airflow_provider_customerly.sync.journal import Journal
+from airflow_provider_customerly.sync.journal import Journal, Remainder, write_remainder
 from airflow_provider_customerly.sync.keys import keys_of
 from airflow_provider_customerly.sync.ledger import Ledger, Status, entry_type, packed
 from airflow_provider_customerly.sync.ledger_file import begin, read_ledger, write_ledger
@@ -94,7 +96,12 @@ def test_another_order_of_columns_changes_no_row_and_another_field_does() -> Non
 def test_a_ledger_is_read_as_it_was_written(tmp_path: Path, count: int) -> None:
     statuses = list(Status)
     content = b"".join(
-        packed(PRINTS.key(str(n)), PRINTS.of((f"{n}@x.test", None, n)), statuses[n % 3], 1_700_000_000 + n)
+        packed(
+            PRINTS.key(str(n)),
+            PRINTS.of((f"{n}@x.test", None, n)),
+            statuses[n % len(statuses)],
+            1_700_000_000 + n,
+        )
         for n in range(count)
     )
     ledger = Ledger(FIELDS, np.frombuffer(content, entry_type(len(FIELDS))))
@@ -142,6 +149,24 @@ def test_a_ledger_of_an_older_version_knows_rows_and_not_fields(tmp_path: Path) 
     known = read_ledger(begin(Location.of(tmp_path)), "state")
     assert as_dict(known) == as_dict(ledger)
     assert known.changed_fields(0, PRINTS.of(row).fields) == list(FIELDS)
+
+
+def test_what_another_run_may_still_remove_is_leaving(tmp_path: Path) -> None:
+    """Its row is sent again if it comes back. If not, it is still known whom to look for."""
+    location, row = Location.of(tmp_path), ("ada@x.test", "Ada", 1)
+    before = [(bytes([status]) * 16, row, status, 1) for status in Status]
+    ledger = Ledger(FIELDS, entries(before))
+    stands = Remainder(Process.current(), datetime.now(timezone.utc))
+    run = "20260101T000000000000Z-00000000"
+    may_remove = entries([(key, row, Status.LEAVING, 0) for key, *_ in before])
+    write_remainder(location, run, "id", ledger, stands, may_remove)
+
+    recovery = Recovery(location, "id", ledger)
+    assert as_dict(recovery.ledger) == {
+        key: (PRINTS.of(row).row, Status.LEAVING if status == Status.DELIVERED else status, 1)
+        for key, _, status, _ in before
+    }
+    assert recovery.done == [], "it stays until that run is known to have ended"
 
 
 VALUES = st.none() | st.text(max_size=3) | st.integers(0, 3) | st.lists(st.text(max_size=2))

@@ -170,6 +170,50 @@ def test_a_row_that_leaves_after_a_lost_answer_is_looked_for_and_removed(
     assert rows[0][0] not in seats(emulator)
 
 
+def edit_emails(sync: Sync, emails: list[str]) -> None:
+    """Give contacts other emails, as people do in Customerly."""
+    store = sync.emulator.store
+    for email in emails:
+        contact_id = store.find("users", email=email)
+        assert contact_id is not None
+        store.update("users", contact_id, {"email": f"edited.{email}"})
+
+
+@pytest.mark.parametrize("lost", ["GET", "DELETE"])
+def test_contacts_that_were_about_to_be_removed_are_found_by_their_user_id(
+    emulator: Emulator, sync: Sync, lost: str
+) -> None:
+    columns = ("email", "user_id")
+    rows = [(f"c{number}@shop.test", f"u{number}") for number in range(10)]
+    run(emulator, sync, rows, columns=columns)
+    edit_emails(sync, ["c0@shop.test", "c1@shop.test"])
+    for _ in range(2):
+        with pytest.raises(CustomerlyUnavailable):
+            run(emulator, sync, rows[4:], lost=lost, columns=columns, **DELETING)
+    run(emulator, sync, rows[4:], columns=columns, **DELETING)
+    found = {record["email"] for record in emulator.store.truth("users").values()}
+    assert found == {email for email, _ in rows[4:]}
+    assert run(emulator, sync, rows, columns=columns)["again"] == 4
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing kills a process like SIGKILL")
+def test_contacts_of_a_killed_run_that_was_to_remove_them_are_found_by_their_user_id(
+    emulator: Emulator, sync: Sync
+) -> None:
+    columns = ("email", "user_id", "name")
+    rows = [(f"c{number}@shop.test", f"u{number}", "Ada") for number in range(10)]
+    run(emulator, sync, rows, columns=columns)
+    edit_emails(sync, ["c0@shop.test", "c1@shop.test"])
+    left = [(*row[:2], "Bob") for row in rows[2:]]
+    source, first_page = sync_process.Rows(columns, left), Kill("os.rename journal", 1)
+    job = Job(emulator.url, emulator.token, str(sync.path), source, Options(**DELETING), first_page)
+    for _ in range(2):
+        assert start(job).result() is None
+    run(emulator, sync, left, columns=columns, **DELETING)
+    found = {record["email"] for record in emulator.store.truth("users").values()}
+    assert found == {email for email, *_ in left}
+
+
 @pytest.mark.parametrize("stands_before", ["request 2", "request 3"])
 def test_what_a_worker_sends_when_it_wakes_is_made_good(
     emulator: Emulator, sync: Sync, stands_before: str
