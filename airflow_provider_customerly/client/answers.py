@@ -6,6 +6,7 @@ with status 500.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec import UNSET
 
 from airflow_provider_customerly.client.errors import (
     CustomerlyAuthError,
@@ -45,31 +47,40 @@ _STARTS = b"\xef\xbb\xbf \t\r\n"
 """A byte order mark and white space may precede an object."""
 _LONGEST_START = 100
 
-_ABSENT = msgspec.Raw(b"")
 _MOST_WORDS = 2_000  # characters
-_NO_ERROR = (b"", b"null", b"false", b"0", b'""', b"[]", b"{}")
+_NO_ERROR = (b"null", b"false", b"0", b'""', b"[]", b"{}")
 _WRONG_PATH = f"Check the path in the connection's host. The API is at {DEFAULT_BASE_URL}."
 
 
-class _Envelope(msgspec.Struct):
-    data: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
+class Envelope(msgspec.Struct):
+    """The outermost object of a response."""
+
+    data: Any = UNSET
+    error: msgspec.Raw | msgspec.UnsetType = UNSET
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+class _TextEnvelope(Envelope):
+    data: msgspec.Raw | msgspec.UnsetType = UNSET
 
 
-def read_answer(answer: Answer, request: Request, token: str) -> msgspec.Raw:
-    """Return the JSON text under ``data``, or raise the error that the response stands for.
+TEXT = msgspec.json.Decoder(_TextEnvelope)
+"""Leaves the data as text."""
+
+
+def read_answer(
+    answer: Answer, request: Request, token: str, decoder: msgspec.json.Decoder[Any] = TEXT
+) -> Any:
+    """Return what is under ``data``, or raise the error that the response stands for.
 
     :param token: removed from the vendor's message, in case the message repeats it.
+    :param decoder: decodes to a kind of ``Envelope``. Data that it cannot decode is returned as text.
     """
-    envelope = _read_envelope(answer.body, request)
-    has_error = bytes(envelope.error) not in _NO_ERROR
+    envelope = _read_envelope(answer.body, request, decoder)
+    has_error = envelope.error is not UNSET and bytes(envelope.error) not in _NO_ERROR
     if 200 <= answer.status < 300 and not has_error:
         if answer.status == 204:
             return msgspec.Raw(b"null")
-        if envelope.data:
+        if envelope.data is not UNSET:
             return envelope.data
         raise CustomerlyProtocolError(
             f"the response is not JSON with `data` ({_looks_like(answer)})",
@@ -77,23 +88,22 @@ def read_answer(answer: Answer, request: Request, token: str) -> msgspec.Raw:
             status=answer.status,
         )
     message = _words(envelope.error, token) if has_error else None
-    is_api = has_error or bool(envelope.data)
+    is_api = has_error or envelope.data is not UNSET
     raise _meaning(answer, request, message, is_api=is_api)
 
 
-def _read_envelope(body: bytes, request: Request) -> _Envelope:
+def _read_envelope(body: bytes, request: Request, decoder: msgspec.json.Decoder[Any]) -> Any:
     """Read the outermost object; return an empty one if the body is not JSON."""
-    try:
-        # msgspec does not check the UTF-8 of parts that it leaves as text.
-        body.isascii() or body.decode()
-        return _envelope.decode(body)
-    except NOT_READABLE:
-        pass
+    for one in dict.fromkeys((decoder, TEXT)):
+        with contextlib.suppress(*NOT_READABLE):
+            # msgspec does not check the UTF-8 of parts that it leaves as text.
+            body.isascii() or body.decode()
+            return one.decode(body)
     text, odd = readable(body) if body[:_LONGEST_START].lstrip(_STARTS).startswith(b"{") else (body, 0)
     try:
-        envelope = _envelope.decode(text)
+        envelope = TEXT.decode(text)
     except NOT_READABLE:
-        return _Envelope()
+        return Envelope()
     if odd:
         log.warning(
             "%s: %d values are not valid JSON. They are kept as text under `unreadable`", request, odd

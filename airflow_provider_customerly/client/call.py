@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 import tenacity
@@ -67,9 +67,10 @@ class Call(Generic[T]):
     Waits grow exponentially with full jitter. They are at least ``Retry-After`` and at most what is left of
     the budget. A waiting call does not occupy one of the concurrent slots.
 
-    :param read: converts the JSON text under ``data`` into the result. A msgspec error means that the
-        response does not have the documented shape.
+    :param read: converts the JSON text under ``data``, or what the decoder made of it, into the result. A
+        msgspec error means that the response does not have the documented shape.
     :param budget: seconds for all retries, counted from the first failure.
+    :param decoder: see ``read_answer``.
     """
 
     def __init__(
@@ -79,8 +80,9 @@ class Call(Generic[T]):
         counters: Counters,
         cancelled: threading.Event,
         request: Request,
-        read: Callable[[msgspec.Raw], T],
+        read: Callable[[Any], T],
         budget: float,
+        decoder: msgspec.json.Decoder[Any],
     ) -> None:
         self._session = session
         self._pace = pace
@@ -89,6 +91,7 @@ class Call(Generic[T]):
         self._request = request
         self._read = read
         self._budget = budget
+        self._decoder = decoder
         self._tries = 0
         self._explained = 0
         self._first_failure: float | None = None
@@ -116,7 +119,8 @@ class Call(Generic[T]):
         self._tries += 1
         try:
             answer = self._session.send(self._request)
-            return self._read_data(read_answer(answer, self._request, self._session.token))
+            data = read_answer(answer, self._request, self._session.token, self._decoder)
+            return self._read_data(data)
         except CustomerlyError as error:
             distress = is_transient(error)
             if distress:
@@ -125,12 +129,12 @@ class Call(Generic[T]):
         finally:
             self._pace.release(this_round, distress=distress)
 
-    def _read_data(self, data: msgspec.Raw) -> T:
+    def _read_data(self, data: Any) -> T:
         try:
             return self._read(data)
         except NOT_READABLE as error:
             reason = error
-        text, odd = readable(bytes(data))
+        text, odd = readable(bytes(data)) if isinstance(data, msgspec.Raw) else (b"", 0)
         if odd:
             with contextlib.suppress(*NOT_READABLE):
                 return self._read(msgspec.Raw(text))

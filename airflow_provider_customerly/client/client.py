@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import msgspec
 
 from airflow_provider_customerly.client import endpoints, settings
+from airflow_provider_customerly.client.answers import TEXT
 from airflow_provider_customerly.client.call import Call, Counters
 from airflow_provider_customerly.client.errors import CustomerlyNotFound
 from airflow_provider_customerly.client.pacing import Pace
@@ -152,7 +153,7 @@ class Client:
         settings.check_range("per_page", per_page, 1, settings.LARGEST_PAGE)
         query = {"page": page, "per_page": per_page, "sort": sort, "sort_direction": sort_direction}
         request = endpoints.get(f"/{contact_type}/list", query, page=page)
-        return self._run(request, endpoints.page_reader(contact_type))
+        return self._run(request, endpoints.page_reader(contact_type), endpoints.PAGE)
 
     def get_contact(
         self, contact_type: ContactType, *, email: str | None = None, user_id: str | int | None = None
@@ -245,10 +246,21 @@ class Client:
             if not call.may_have_been_done:
                 raise
 
-    def _run(self, request: Request, read: Callable[[msgspec.Raw], T]) -> T:
-        return self._call(request, read).run()
+    def _run(
+        self, request: Request, read: Callable[[Any], T], decoder: msgspec.json.Decoder[Any] = TEXT
+    ) -> T:
+        return self._call(request, read, decoder).run()
 
-    def _call(self, request: Request, read: Callable[[msgspec.Raw], T]) -> Call[T]:
+    def _call(
+        self, request: Request, read: Callable[[Any], T], decoder: msgspec.json.Decoder[Any] = TEXT
+    ) -> Call[T]:
         return Call(
-            self._session, self.pace, self._counters, self._cancelled, request, read, self._retry_budget
+            self._session,
+            self.pace,
+            self._counters,
+            self._cancelled,
+            request,
+            read,
+            self._retry_budget,
+            decoder,
         )

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from airflow_provider_customerly.client.answers import Envelope
 from airflow_provider_customerly.client.session import Request
 
 if TYPE_CHECKING:
@@ -18,7 +19,16 @@ CONTACT_TYPES: tuple[ContactType, ...] = get_args(ContactType)
 _NO_ROWS = msgspec.Raw(b"[]")
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
-_page_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw] | None)
+_Page = dict[str, msgspec.Raw] | list[msgspec.Raw] | None
+_page_decoder = msgspec.json.Decoder(_Page)
+
+
+class _PageEnvelope(Envelope):
+    data: _Page | msgspec.UnsetType = msgspec.UNSET
+
+
+PAGE = msgspec.json.Decoder(_PageEnvelope)
+"""Takes the array of a list page out of its response at once."""
 
 
 def get(path: str, query: Mapping[str, Any] | None = None, *, page: int | None = None) -> Request:
@@ -62,11 +72,11 @@ def check_contact_type(contact_type: str) -> None:
         raise ValueError(f"contact_type is {contact_type!r}. Use one of: {', '.join(CONTACT_TYPES)}.")
 
 
-def page_reader(contact_type: ContactType) -> Callable[[msgspec.Raw], msgspec.Raw]:
-    """Return a function that reads a page's array of records and leaves it as JSON text."""
+def page_reader(contact_type: ContactType) -> Callable[[Any], msgspec.Raw]:
+    """Return a function that takes the array of records out of a page's data and leaves it as JSON text."""
 
-    def read(data: msgspec.Raw) -> msgspec.Raw:
-        page: dict[str, msgspec.Raw] | list[msgspec.Raw] | None = _page_decoder.decode(data)
+    def read(data: msgspec.Raw | _Page) -> msgspec.Raw:
+        page: _Page = _page_decoder.decode(data) if isinstance(data, msgspec.Raw) else data
         if not page:
             return _NO_ROWS
         if isinstance(page, list) or contact_type not in page:
