@@ -30,7 +30,6 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     bytes: int
     sha256: str
-    row_groups: int = 1
 
 
 class Column(msgspec.Struct, frozen=True):

@@ -98,7 +98,6 @@ class ParquetFile:
             rows=self.rows,
             bytes=self._sink.bytes,
             sha256=self._sink.sha256,
-            row_groups=self.row_groups,
         )
 
     def abandon(self) -> None:

@@ -53,7 +53,7 @@ class Page(msgspec.Struct, omit_defaults=True):
     content: bytes
     """Entries of a ledger."""
     checksum: int
-    """CRC-32 of the content."""
+    """CRC-32 of all the others."""
     plan: str = ""
     """The sealed plan that the run applied, if it did."""
     remainder: Remainder | None = None
@@ -64,8 +64,9 @@ class Page(msgspec.Struct, omit_defaults=True):
 
         :param more: its other fields.
         """
-        content = entries.tobytes()
-        return cls(content=content, checksum=zlib.crc32(content), **more)
+        page = cls(content=entries.tobytes(), checksum=0, **more)
+        page.checksum = page._sum()
+        return page
 
     @property
     def entries(self) -> npt.NDArray[Any]:
@@ -73,9 +74,13 @@ class Page(msgspec.Struct, omit_defaults=True):
 
         :raises ValueError: the page is damaged.
         """
-        if zlib.crc32(self.content) != self.checksum:
+        if self._sum() != self.checksum:
             raise ValueError("its content does not match its checksum")
         return np.frombuffer(self.content, entry_type(len(self.fields)))
+
+    def _sum(self) -> int:
+        others = [self.state, self.base, self.fields, self.plan, self.remainder]
+        return zlib.crc32(self.content, zlib.crc32(msgspec.json.encode(others)))
 
 
 class PageName(NamedTuple):

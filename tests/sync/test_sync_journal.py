@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,9 +15,10 @@ from sync_helpers import Rows, Sync, customers
 
 from airflow_provider_customerly.client import Client
 from airflow_provider_customerly.storage import Location, OldFormatError
+from airflow_provider_customerly.storage.process import Process
 from airflow_provider_customerly.sync import Options, sync_contacts
 from airflow_provider_customerly.sync import journal as journal_file
-from airflow_provider_customerly.sync.journal import Journal, Page, list_pages
+from airflow_provider_customerly.sync.journal import Journal, Page, Remainder, list_pages
 from airflow_provider_customerly.sync.keys import keys_of
 from airflow_provider_customerly.sync.ledger import Ledger, Status, entries_of
 from airflow_provider_customerly.sync.state import most_asked
@@ -124,10 +126,10 @@ def test_answers_wait_for_others_to_share_a_page_with(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_page_of_which_a_byte_was_changed_is_not_believed(tmp_path: Path, place: int, change: int) -> None:
     entries = entries_of(keys_of([bytes(range(16)), bytes(16)]), 2, Status.DELIVERED, 7)
-    page = Page.of(entries, state="id", base=0, fields=["email", "name"])
+    stands = Remainder(Process.current(), datetime(2026, 1, 1, tzinfo=timezone.utc))
+    page = Page.of(entries, state="id", base=0, fields=["email", "name"], plan="plans/x", remainder=stands)
     content = bytearray(msgspec.json.encode(page))
-    start = content.index(b'"content":"') + len(b'"content":"')
-    content[start + place % (content.index(b'","checksum"') - start)] ^= change
+    content[place % len(content)] ^= change
     try:
         damaged = msgspec.json.decode(content, type=Page)
         assert damaged == page or damaged.entries is None
