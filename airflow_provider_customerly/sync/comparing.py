@@ -13,14 +13,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from airflow_provider_customerly.comparison import UNKNOWN, is_same, readings
 from airflow_provider_customerly.sync.compared_with import ComparedWith
 from airflow_provider_customerly.sync.contact_text import without
 from airflow_provider_customerly.sync.fingerprint import FIELD_BYTES
+from airflow_provider_customerly.sync.keys import keys_of
 from airflow_provider_customerly.sync.ledger import Status
-from airflow_provider_customerly.values.email import identity_of
+from airflow_provider_customerly.values.email import identities_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,14 +93,26 @@ class Comparer:
         """
         contacts = self._contacts.look_up([row.email for row in planned], [row.user_id for row in planned])
         return [
-            self._judged(row, some, contact)
-            for row, some, contact in zip(planned, values, contacts, strict=True)
+            self._judged(row, some, contact, position)
+            for row, some, contact, position in zip(
+                planned, values, contacts, self._find(planned, contacts), strict=True
+            )
         ]
 
-    def _judged(self, planned: Planned, values: Sequence[Any], contact: Contact | None) -> Planned:
+    def _find(self, planned: Sequence[Planned], contacts: Sequence[Contact | None]) -> list[int]:
+        """Return the position of each contact in the ledger; -1 if it is not there."""
+        emails = [contact.email or "" if contact else "" for contact in contacts]
+        by_email = self._ledger.find(keys_of(self._fingerprints.keys(identities_of(emails))))
+        by_row = self._ledger.find(keys_of([row.key for row in planned]))  # the email may have been edited
+        found: list[int] = np.where(by_email >= 0, by_email, by_row).tolist()
+        return found
+
+    def _judged(
+        self, planned: Planned, values: Sequence[Any], contact: Contact | None, position: int
+    ) -> Planned:
         if contact is None:
             return replace(planned, is_there=False, held=None, edited_fields=[])
-        difference = self._difference(planned, values, contact)
+        difference = self._difference(planned, values, contact, position)
         changed = difference.changed
         planned = replace(
             planned,
@@ -125,9 +139,11 @@ class Comparer:
             return replace(planned, action="settled")
         return planned
 
-    def _difference(self, planned: Planned, values: Sequence[Any], contact: Contact) -> _Difference:
+    def _difference(
+        self, planned: Planned, values: Sequence[Any], contact: Contact, position: int
+    ) -> _Difference:
         found = _Difference([], {}, [])
-        last, is_newer = self._last_delivered(planned.key, contact)
+        last, is_newer = self._last_delivered(position)
         wanted = _pieces(planned.fingerprint.fields) if planned.fingerprint else []
         is_lost = is_newer and not last  # it was sent without an answer, refused or removed since the export
         for index, (field, value, held) in enumerate(zip(self._fields, values, contact.values, strict=True)):
@@ -151,18 +167,14 @@ class Comparer:
                     found.edited.append(field)
         return found
 
-    def _last_delivered(self, key: bytes, contact: Contact) -> tuple[list[bytes | None], bool]:
+    def _last_delivered(self, position: int) -> tuple[list[bytes | None], bool]:
         """Return the digests of what we delivered last, and whether that was after the export.
 
-        :param key: the key of the row, which finds the contact if its email was edited.
+        :param position: of the contact in the ledger; -1 if it is not there.
         """
-        entry = None
-        if contact.email:
-            entry = self._ledger.entry(self._fingerprints.key(identity_of(contact.email)))
-        if entry is None:
-            entry = self._ledger.entry(key)
-        if entry is None:
+        if position < 0:
             return [], False
+        entry = self._ledger.entries[position]
         is_newer = bool(entry["at"] >= self._since)
         if entry["status"] != Status.DELIVERED:
             return [], is_newer
