@@ -202,7 +202,7 @@ class Recovery:
             self.done.append(page_of.name)
 
     def _doubt(self, entries: npt.NDArray[Any]) -> None:
-        """Note what a run has done or may do that stood still or stands."""
+        """Note contacts that a paused run has sent or removed late, or may still send or remove."""
         is_leaving = np.isin(entries["status"], (Status.VANISHED, Status.LEAVING))
         self._leaving.append(entries["key"][is_leaving])
         self._unknown.append((entries["key"][~is_leaving], entries["user"][~is_leaving]))
