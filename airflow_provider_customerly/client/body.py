@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from typing import TYPE_CHECKING
 
@@ -24,31 +25,32 @@ _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 def read_body(response: BaseHTTPResponse, request: str) -> bytes:
     """Return the body of an unread response.
 
-    :raises CustomerlyProtocolError: it is too large or cannot be decompressed.
+    :raises CustomerlyProtocolError: it is too large, or cannot be received or decompressed.
     """
     coding = response.headers.get("Content-Encoding", "").strip().lower()
-    pieces = _received(response)
+    pieces = _received(response, request)
     if coding in ("gzip", "x-gzip", "deflate"):
         pieces = _inflated(pieces, request)
     elif coding not in ("", "identity"):
         raise CustomerlyProtocolError("the body uses a compression that was not requested", request=request)
-    body: list[bytes] = []
-    size = 0
+    body = io.BytesIO()
     for piece in pieces:
-        body.append(piece)
-        size += len(piece)
-        if size > LARGEST:
+        body.write(piece)
+        if body.tell() > LARGEST:
             raise CustomerlyProtocolError(
                 f"the response is larger than {LARGEST >> 20} MiB",
                 request=request,
                 advice="Check that the connection's host is the API. If it is, lower page_size.",
             )
-    return body[0] if len(body) == 1 else b"".join(body)
+    return body.getvalue()
 
 
-def _received(response: BaseHTTPResponse) -> Iterator[bytes]:
-    while piece := response.read(_RECEIVED_AT_ONCE, decode_content=False):
-        yield piece
+def _received(response: BaseHTTPResponse, request: str) -> Iterator[bytes]:
+    try:
+        while piece := response.read(_RECEIVED_AT_ONCE, decode_content=False):
+            yield piece
+    except ValueError as error:
+        raise CustomerlyProtocolError(f"the body cannot be received: {error}", request=request) from None
 
 
 def _inflated(pieces: Iterable[bytes], request: str) -> Iterator[bytes]:

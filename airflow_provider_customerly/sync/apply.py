@@ -183,6 +183,7 @@ class Application:
         rows = self._entries(self._under_way.values(), Status.UNKNOWN)
         leaving = self._ledger.entries[self._ledger.find(keys_of(self._vanishing))]
         leaving["status"][leaving["status"] != Status.UNKNOWN] = Status.LEAVING
+        leaving["at"] = int(time.time())
         return np.concatenate([rows, leaving])
 
     def _entries(self, rows: Iterable[_Row], status: Status) -> npt.NDArray[Any]:

@@ -197,12 +197,13 @@ class Ledger:
             fresh["user"] = users[first][found < 0]
         self.update(fresh)
 
-    def mark_leaving(self, keys: Keys) -> None:
-        """Record that delivered contacts may have been removed. Those with another status keep it."""
+    def mark_leaving(self, keys: Keys, at: int) -> None:
+        """Record that contacts may have been removed. Only delivered ones get another status."""
         found = self.find(keys)
         found = found[found >= 0]
         is_delivered = self._entries["status"][found] == Status.DELIVERED
         self._entries["status"][found[is_delivered]] = Status.LEAVING
+        self._entries["at"][found] = at  # what an earlier export shows of them is out of date
 
     def with_fields(self, fields: Sequence[str]) -> Ledger:
         """Return this ledger for another mapping; fields that were not mapped before count as changed."""

@@ -91,10 +91,11 @@ class Recovery:
         self._entries: dict[str, list[Any]] = defaultdict(list)
         answered, has_gaps = self._read_pages()
         self._read_unanswered(plans, answered, has_gaps)
+        now = int(self._now.timestamp())
         for keys in self._leaving:
-            self.ledger.mark_leaving(keys)
+            self.ledger.mark_leaving(keys, now)
         for keys, users in self._unknown:
-            self.ledger.mark_unknown(keys, int(self._now.timestamp()), users)
+            self.ledger.mark_unknown(keys, now, users)
 
     def finish_before_commit(self) -> None:
         """Write down what must be there before the ledger is committed."""

@@ -176,7 +176,7 @@ class UndoPlanner:
             if held is not UNKNOWN and is_same(field, held, old):
                 continue
             is_other = held is not UNKNOWN and not is_same(field, held, delivered.get(field))
-            if is_other or self._is_delivered_anew(planned.key, field, delivered.get(field)):
+            if is_other or self._is_delivered_anew(planned, field, delivered.get(field)):
                 found.edited.append(field)
                 if self._on_edited == "keep":
                     continue
@@ -236,13 +236,16 @@ class UndoPlanner:
         entry = self._ledger.entry(key)
         return entry is not None and entry["status"] == Status.VANISHED and entry["row"].tobytes() == GONE
 
-    def _is_delivered_anew(self, key: bytes, field: str, delivered: Any) -> bool:
+    def _is_delivered_anew(self, planned: Planned, field: str, delivered: Any) -> bool:
         """Return whether a later run delivered another value."""
-        entry, index = self._ledger.entry(key), self._index.get(field)
+        entry, index = self._ledger.entry(planned.key), self._index.get(field)
         if entry is None or index is None or entry["status"] != Status.DELIVERED:
             return False
-        last = entry["field_digests"][index].tobytes()
-        return bool(last.strip(b"\0")) and last != self._fingerprints.field(index, delivered)
+        last: bytes = entry["field_digests"][index].tobytes()
+        if not last.strip(b"\0"):  # an older version delivered it, or the field was not mapped
+            last = entry["row"].tobytes()
+            return planned.fingerprint is not None and last != planned.fingerprint.row
+        return last != self._fingerprints.field(index, delivered)
 
     def _count_vanished(self) -> None:
         vanished = self._notes.vanished

@@ -92,12 +92,13 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
         (HEAD + b"\r\n", b"a"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;x=", b"x"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n", b"a"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-A: a\r\n"),
         (HEAD + b"Content-Encoding: gzip\r\n\r\n\x1f\x8b\x08", b"\x00"),
     ],
     ids=[
         "protocol", "status", "header", "headers", "folded header", "1xx", "body", "body without end",
-        "size of a chunk", "extension of a chunk", "trailers", "gzip",
+        "size of a chunk", "extension of a chunk", "negative chunk", "trailers", "gzip",
     ],
 )  # fmt: skip
 def test_whatever_part_of_an_answer_drips_one_deadline_ends_it(first: bytes, ever_after: bytes) -> None:
@@ -153,6 +154,17 @@ def test_an_answer_takes_no_more_memory_than_it_may(make: Callable[[], Reply]) -
     assert type(failure) is CustomerlyProtocolError
     assert "larger than 32 MiB" in str(failure)
     assert peak < 2 * LARGEST + 2 * len(reply.content)
+
+
+def test_an_answer_of_many_parts_takes_no_more_memory_than_one() -> None:
+    parts = Reply(body=gzip.compress(b"") * 200_000, headers={"Content-Encoding": "gzip"})
+    with ScriptedServer(parts) as server:
+        tracemalloc.start()
+        failure = failure_of(server.url, timeout=30)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert "an empty body" in str(failure)
+    assert peak < 1.5 * len(parts.content)
 
 
 def test_after_an_answer_that_was_too_large_its_rest_is_not_read_as_the_next_one() -> None:

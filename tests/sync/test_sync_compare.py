@@ -9,12 +9,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from sync_helpers import MARKER, Sync, customers
+from sync_helpers import COLUMNS, MARKER, Sync, customers
+from sync_process import Job, Kill, Rows, start
+from test_sync_lost_answers import run as run_and_lose
 
-from airflow_provider_customerly.client import Client
+from airflow_provider_customerly.client import Client, CustomerlyUnavailable
 from airflow_provider_customerly.export import export_snapshot
 from airflow_provider_customerly.storage import Location
-from airflow_provider_customerly.sync import SyncRejectsError, apply
+from airflow_provider_customerly.sync import Options, SyncRejectsError, apply
 
 pytestmark = pytest.mark.emulator(users=0, leads=3)
 
@@ -172,6 +174,40 @@ def test_everything_is_brought_back_in_step_by_sending_what_differs(sync: Sync) 
     result = compare(sync, rows, full_resync=True, **options)
     assert (result["sent"], result["settled"]) == (2, 18)
     assert [sync.contact(rows[at][0])["attributes"]["plan"] for at in (3, 5)] == ["pro", "pro"]
+
+
+@pytest.mark.parametrize("before", ["delivered", "unknown", "leaving"])
+@pytest.mark.parametrize("ends", ["without an answer", "killed"])
+def test_a_contact_that_may_be_gone_is_not_taken_for_one_that_an_export_shows(
+    sync: Sync, monkeypatch: pytest.MonkeyPatch, before: str, ends: str
+) -> None:
+    rows, removing = customers(10), {"max_vanished": 1.0, "on_vanished": "delete"}
+    if before == "unknown":
+        with pytest.raises(CustomerlyUnavailable):
+            run_and_lose(sync.emulator, sync, rows, lost="POST")
+    else:
+        sync.run(rows)
+    if before == "leaving":
+        with pytest.raises(CustomerlyUnavailable):
+            run_and_lose(sync.emulator, sync, rows[1:], lost="GET", **removing)
+    export(sync)
+    monkeypatch.setattr(apply, "time", time)
+    if ends == "killed":
+        job = Job(
+            sync.emulator.url,
+            sync.emulator.token,
+            str(sync.path),
+            Rows(COLUMNS, rows[1:]),
+            Options(**removing),
+            Kill("os.rename journal", 2 if before == "unknown" else 1),
+        )
+        assert start(job).result() is None
+    else:
+        with pytest.raises(CustomerlyUnavailable):
+            run_and_lose(sync.emulator, sync, rows[1:], lost="DELETE", **removing)
+    assert sync.emulator.store.find("users", email=rows[0][0]) is None
+    compare(sync, rows, dry=False, skip_equal=True, **removing)
+    assert sync.emulator.store.find("users", email=rows[0][0]) is not None
 
 
 def test_rejects_of_edits_fail_the_run(sync: Sync) -> None:

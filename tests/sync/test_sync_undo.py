@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+from sync_helpers import as_of_an_older_version
 from sync_process import Job, Kill, Rows, start
 
 from airflow_provider_customerly.client import Client
@@ -231,6 +232,17 @@ def test_a_later_delivery_counts_as_an_edit(sync: Sync) -> None:
     assert sync.contact("c0@shop.test")["attributes"]["plan"] == "free"
     plan = pq.read_table(sync.state / sync.plan_undo(run_of(first))["plan"]).to_pylist()
     assert {row["email"]: row["edited_fields"] for row in plan}["c0@shop.test"] == list(FIELDS)
+
+
+def test_a_later_delivery_counts_as_an_edit_where_the_ledger_tells_no_fields(sync: Sync) -> None:
+    rows = table(5)
+    first = delivered(sync, rows, other(rows, 5))
+    later = other(rows, 5)
+    later[0] = (*later[0][:2], "silver", *later[0][3:])
+    sync.run(later, COLUMNS)
+    as_of_an_older_version(sync.state / "ledger")
+    plan = pq.read_table(sync.state / sync.plan_undo(run_of(first))["plan"]).to_pylist()
+    assert [row["edited_fields"] for row in plan] == [list(FIELDS), [], [], [], []]
 
 
 def test_an_undo_can_be_undone(sync: Sync) -> None:
