@@ -7,6 +7,7 @@ from typing import Any
 
 import common
 import pandas as pd
+import pyarrow.parquet as pq  # noqa: F401  # pandas brings it along with its first file
 import requests
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import common
 import pandas as pd  # noqa: F401  # pyarrow brings it along with its first table
+import pyarrow.dataset as ds  # noqa: F401  # an export brings it along with the files of the one before
 
 from airflow_provider_customerly.client import Client
 
