@@ -49,8 +49,8 @@ def _received(response: BaseHTTPResponse, request: str) -> Iterator[bytes]:
     try:
         while piece := response.read(_RECEIVED_AT_ONCE, decode_content=False):
             yield piece
-    except ValueError as error:
-        raise CustomerlyProtocolError(f"the body cannot be received: {error}", request=request) from None
+    except ValueError:  # its text may quote the body
+        raise CustomerlyProtocolError("a chunk of the body has no valid length", request=request) from None
 
 
 def _inflated(pieces: Iterable[bytes], request: str) -> Iterator[bytes]:

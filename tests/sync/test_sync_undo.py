@@ -221,12 +221,18 @@ def test_what_cannot_be_put_back_is_told(sync: Sync) -> None:
     assert set(held) == {"a@shop.test", "b@shop.test", "new@shop.test"}
 
 
-def test_a_later_delivery_counts_as_an_edit(sync: Sync) -> None:
+def delivered_again(sync: Sync) -> dict[str, Any]:
+    """Change five contacts, then the plan of the first once more; give the result of the first change."""
     rows = table(5)
     first = delivered(sync, rows, other(rows, 5))
     later = other(rows, 5)
     later[0] = (*later[0][:2], "silver", *later[0][3:])
     sync.run(later, COLUMNS)
+    return first
+
+
+def test_a_later_delivery_counts_as_an_edit(sync: Sync) -> None:
+    first = delivered_again(sync)
     result = sync.undo(run_of(first))
     assert result["sent"] == 5
     assert sync.contact("c0@shop.test")["attributes"]["plan"] == "free"
@@ -235,11 +241,7 @@ def test_a_later_delivery_counts_as_an_edit(sync: Sync) -> None:
 
 
 def test_a_later_delivery_counts_as_an_edit_where_the_ledger_tells_no_fields(sync: Sync) -> None:
-    rows = table(5)
-    first = delivered(sync, rows, other(rows, 5))
-    later = other(rows, 5)
-    later[0] = (*later[0][:2], "silver", *later[0][3:])
-    sync.run(later, COLUMNS)
+    first = delivered_again(sync)
     as_of_an_older_version(sync.state / "ledger")
     plan = pq.read_table(sync.state / sync.plan_undo(run_of(first))["plan"]).to_pylist()
     assert [row["edited_fields"] for row in plan] == [list(FIELDS), [], [], [], []]
