@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sqlite_waits import LOCKED
+
 from airflow_provider_customerly.emulator import Emulator
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -33,8 +35,6 @@ PATIENCE = {
     "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "600",
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "180",
 }
-_LOCKED = 120
-"""Seconds to wait for another process that has locked the SQLite database; the default is 5."""
 
 
 class Airflow:
@@ -46,16 +46,25 @@ class Airflow:
 
     def environment(self, **settings: str) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        modules = [str(Path(__file__).parent), *filter(None, [own.get("PYTHONPATH")])]
         return {
             **own,
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout={_LOCKED}",
             "NO_COLOR": "1",
+            "PYTHONPATH": os.pathsep.join(modules),
             **PATIENCE,
+            **self._metadata(),
             **self.settings,
             **settings,
+        }
+
+    def _metadata(self) -> dict[str, str]:
+        """Where Airflow's own database is."""
+        return {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "sqlite_waits.connect_args",
         }
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -132,11 +141,11 @@ class Airflow:
             server.wait()
 
     def query(self, sql: str) -> list[Any]:
-        with closing(sqlite3.connect(self.home / "airflow.db", timeout=_LOCKED)) as database:
+        with closing(sqlite3.connect(self.home / "airflow.db", timeout=LOCKED)) as database:
             return database.execute(sql).fetchall()
 
     def execute(self, sql: str) -> None:
-        with closing(sqlite3.connect(self.home / "airflow.db", timeout=_LOCKED)) as database, database:
+        with closing(sqlite3.connect(self.home / "airflow.db", timeout=LOCKED)) as database, database:
             database.execute(sql)
 
     def states(self, dag_id: str) -> list[tuple[str, str, int]]:
@@ -187,8 +196,8 @@ class Api:
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Ask again after an internal error.
 
-        On a slow machine Airflow's own processes lock its SQLite database for each other: then nothing was
-        done. An error that stays is answered in the end.
+        Airflow's own threads and processes lock its SQLite database for each other, now and then for longer
+        than one waits: then nothing was done. An error that stays is answered in the end.
         """
         until = time.monotonic() + 120
         while True:

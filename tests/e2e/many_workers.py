@@ -38,18 +38,17 @@ class ManyWorkers(Airflow):
     def __init__(self, home: Path, database: str, **settings: str) -> None:
         server = urlsplit(POSTGRES)
         self._postgres = f"postgresql://{server.netloc}/{database}"
-        url = f"postgresql+psycopg2://{server.netloc}/{database}"
+        self._url = f"postgresql+psycopg2://{server.netloc}/{database}"
         super().__init__(
             home,
             AIRFLOW__CORE__EXECUTOR="CeleryExecutor",
             AIRFLOW__CORE__FERNET_KEY="",
             AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
-            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url,
             AIRFLOW__API__HOST="127.0.0.1",
             AIRFLOW__API__SECRET_KEY=uuid4().hex,
             AIRFLOW__API_AUTH__JWT_SECRET=uuid4().hex * 2,
             AIRFLOW__CELERY__BROKER_URL=REDIS,
-            AIRFLOW__CELERY__RESULT_BACKEND=f"db+{url}",
+            AIRFLOW__CELERY__RESULT_BACKEND=f"db+{self._url}",
             # Other Airflows may use the same Redis.
             AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__GLOBAL_KEYPREFIX=database,
             AIRFLOW__OPERATORS__DEFAULT_QUEUE=database,
@@ -57,6 +56,9 @@ class ManyWorkers(Airflow):
             **settings,
         )
         self._logs: list[Path] = []
+
+    def _metadata(self) -> dict[str, str]:
+        return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._url}
 
     def query(self, sql: str) -> list[Any]:
         with psycopg.connect(self._postgres) as database:

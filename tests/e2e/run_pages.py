@@ -100,7 +100,6 @@ def seen(home: Path, migrated_database: Path, emulator: Emulator, **settings: st
         AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=f"ann:admin,{STRANGER}:viewer",
         AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE=str(passwords),
         AIRFLOW__CORE__DAGS_FOLDER=str(dags),
-        PYTHONPATH=str(Path(__file__).parent),
         **warehouse_connection(database),
         **settings,
     )
