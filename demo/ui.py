@@ -206,14 +206,20 @@ def _add_connection(port: int, connection: dict[str, str]) -> None:
 
 
 def _ask(port: int, method: str, path: str, body: dict[str, object] | None = None) -> int:
-    return _answer(port, method, path, body)[0]
+    until = time.monotonic() + START_SECONDS
+    while True:
+        status = _answer(port, method, path, body)[0]
+        # A request fails, and nothing is done, when a task's request has held the SQLite database too long.
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR or time.monotonic() > until:
+            return status
+        time.sleep(0.5)
 
 
 def _answer(
     port: int, method: str, path: str, body: dict[str, object] | None = None
 ) -> tuple[int, dict[str, Any]]:
     # Not urllib, which would ask a proxy from the environment.
-    with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=10)) as api:
+    with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=60)) as api:
         # Airflow 3.1 wants a token from an admin too, and gives it to everybody who asks.
         api.request("GET", "/auth/token")
         token = json.loads(api.getresponse().read())["access_token"]
