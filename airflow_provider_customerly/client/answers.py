@@ -94,11 +94,13 @@ def read_answer(
 
 def _read_envelope(body: bytes, request: Request, decoder: msgspec.json.Decoder[Any]) -> Any:
     """Read the outermost object; return an empty one if the body is not JSON."""
-    for one in dict.fromkeys((decoder, TEXT)):
-        with contextlib.suppress(*NOT_READABLE):
-            # msgspec does not check the UTF-8 of parts that it leaves as text.
-            body.isascii() or body.decode()
-            return one.decode(body)
+    with contextlib.suppress(*NOT_READABLE):
+        # msgspec does not check the UTF-8 of parts that it leaves as text.
+        body.isascii() or body.decode()
+        try:
+            return decoder.decode(body)
+        except NOT_READABLE:
+            return TEXT.decode(body)
     text, odd = readable(body) if body[:_LONGEST_START].lstrip(_STARTS).startswith(b"{") else (body, 0)
     try:
         envelope = TEXT.decode(text)

@@ -28,7 +28,7 @@ def read_body(response: BaseHTTPResponse, request: str) -> bytes:
     :raises CustomerlyProtocolError: it is too large, or cannot be received or decompressed.
     """
     coding = response.headers.get("Content-Encoding", "").strip().lower()
-    pieces = _received(response, request)
+    pieces: Iterator[bytes] = iter(lambda: response.read(_RECEIVED_AT_ONCE, decode_content=False), b"")
     if coding in ("gzip", "x-gzip", "deflate"):
         pieces = _inflated(pieces, request)
     elif coding not in ("", "identity"):
@@ -43,14 +43,6 @@ def read_body(response: BaseHTTPResponse, request: str) -> bytes:
                 advice="Check that the connection's host is the API. If it is, lower page_size.",
             )
     return body.getvalue()
-
-
-def _received(response: BaseHTTPResponse, request: str) -> Iterator[bytes]:
-    try:
-        while piece := response.read(_RECEIVED_AT_ONCE, decode_content=False):
-            yield piece
-    except ValueError:  # its text may quote the body
-        raise CustomerlyProtocolError("a chunk of the body has no valid length", request=request) from None
 
 
 def _inflated(pieces: Iterable[bytes], request: str) -> Iterator[bytes]:

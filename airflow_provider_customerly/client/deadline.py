@@ -36,6 +36,12 @@ class TimedResponse(http.client.HTTPResponse):
         super().__init__(sock, *arguments, **options)
         self.fp = io.BufferedReader(_TimedReceiver(self.fp.detach(), sock, _deadline.get()))
 
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:  # reading so many would mean everything that the server sends, however much
+            raise ValueError("a chunk has a negative length")
+        return size
+
 
 class _TimedReceiver(io.RawIOBase):
     def __init__(self, receiver: io.RawIOBase, sock: Any, deadline: float) -> None:

@@ -176,12 +176,15 @@ class Comparer:
             return [], False
         entry = self._ledger.entries[position]
         is_newer = bool(entry["at"] >= self._since)
-        if entry["status"] != Status.DELIVERED:
+        is_leaving = entry["status"] == Status.LEAVING
+        if entry["status"] != Status.DELIVERED and (is_newer or not is_leaving):
             return [], is_newer
         digests = _pieces(entry["field_digests"].tobytes())
-        # A field that was not mapped at that time, or had no value, was not changed.
+        # A field that was not mapped at that time, or had no value, was not changed. The tags of a contact
+        # that was leaving may have been taken by us.
         return [
-            None if one in (_NONE, none) else one for one, none in zip(digests, self._nothing, strict=True)
+            None if one in (_NONE, none) or (is_leaving and field == "tags") else one
+            for field, one, none in zip(self._fields, digests, self._nothing, strict=True)
         ], is_newer
 
     def _is(self, index: int, held: Any, digest: bytes) -> bool:

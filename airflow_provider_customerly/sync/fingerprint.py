@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 KEY_BYTES = 16
 USER_BYTES = 8
 FIELD_BYTES = 4
-"""Enough to name the fields that changed. Whether a row changed is decided by a digest of ``KEY_BYTES``."""
+"""Enough to name the fields that changed, and to decide what counts as an edit (in ``comparing.py`` and
+``undo.py``). Whether a row changed is decided by a digest of ``KEY_BYTES``."""
 
 _NAME_BYTES = 12
 """With the four of a checksum they are a block of the cipher."""
@@ -52,7 +53,8 @@ class Fingerprints:
         self._rows.update(_encode(sorted(fields)))
         self._names = [hashlib.blake2b(field.encode(), digest_size=_NAME_BYTES).digest() for field in fields]
         key = hashlib.blake2b(key=salt, digest_size=16, person=b"field").digest()
-        # No text is encrypted, but a block for each value, so equal ones may show.
+        # ECB is safe here: each block is a keyed digest of one value, and equal values are meant to give
+        # equal digests.
         self._cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
         self._order = sorted(range(len(fields)), key=lambda index: fields[index])
 

@@ -16,7 +16,7 @@ class SyncGuardError(Exception):
     """A guard stopped a sync before anything was sent: check the figures, then decide.
 
     :param counts: the counts of the plan.
-    :param living: number of contacts in the ledger that were in the source of the last run.
+    :param living: number of contacts that the ledger does not hold as vanished; see ``Ledger.living``.
     """
 
     def __init__(self, message: str, counts: Counts, living: int) -> None:
@@ -28,7 +28,7 @@ class SyncGuardError(Exception):
 def check_guards(options: Options, counts: Counts, living: int) -> None:
     """Check a plan against the guards.
 
-    :param living: number of contacts in the ledger that were in the source of the last run.
+    :param living: number of contacts that the ledger does not hold as vanished; see ``Ledger.living``.
     :raises SyncGuardError: a guard fails. The message has its name and the figures.
     """
     if text := breach(options, counts, living):

@@ -53,7 +53,7 @@ class Page(msgspec.Struct, omit_defaults=True):
     content: bytes
     """Entries of a ledger."""
     checksum: int
-    """CRC-32 of all the others."""
+    """CRC-32 of the other fields."""
     plan: str = ""
     """The sealed plan that the run applied, if it did."""
     remainder: Remainder | None = None

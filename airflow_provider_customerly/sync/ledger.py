@@ -132,7 +132,10 @@ class Ledger:
 
     @property
     def living(self) -> npt.NDArray[np.bool_]:
-        """A mask of the contacts that were in the source of the last run."""
+        """A mask of the contacts that the ledger does not hold as vanished.
+
+        They are those of the last run's source, and those that it had still to remove.
+        """
         return np.asarray(self._entries["status"] != Status.VANISHED)
 
     def find(self, keys: Keys) -> Positions:
@@ -181,7 +184,7 @@ class Ledger:
         _copy(entries, which, merged, places)
         self._set(merged)
 
-    def mark_unknown(self, keys: Keys, at: int, users: Users | None = None) -> None:
+    def mark_unknown(self, keys: Keys, at: int, users: Users) -> None:
         """Record that the outcome of contacts is unknown, including those without an entry.
 
         :param users: digests of the user_ids that were sent with them; an entry keeps its own.
@@ -193,8 +196,7 @@ class Ledger:
         self._entries["status"][found[found >= 0]] = Status.UNKNOWN
         self._entries["at"][found[found >= 0]] = at
         fresh = entries_of(keys[found < 0], len(self.fields), Status.UNKNOWN, at)
-        if users is not None:
-            fresh["user"] = users[first][found < 0]
+        fresh["user"] = users[first][found < 0]
         self.update(fresh)
 
     def mark_leaving(self, keys: Keys, at: int) -> None:

@@ -100,10 +100,8 @@ class FieldMapping:
 
     def map_columns(self, rows: Sequence[Sequence[Any]]) -> MappedColumns:
         """Map rows of the source, column by column."""
-        if not rows:
-            return MappedColumns([() for _ in self.fields], {})
-        for width in set(map(len, rows)) - {self._width}:
-            raise ValueError(f"A row has {width} values for {self._width} columns: read rows as tuples.")
+        if odd := set(map(len, rows)) - {self._width}:
+            raise ValueError(f"A row has {min(odd)} values for {self._width} columns: read rows as tuples.")
         # One list, sliced: zip(*rows) has an iterator for each row, and so many wake the garbage collector.
         flat = list(chain.from_iterable(rows))
         columns = [flat[position :: self._width] for position in range(self._width)]

@@ -78,10 +78,10 @@ class Options(Rules, frozen=True, kw_only=True):
     :param batch_size: contacts per request, 1 to 100.
     :param max_concurrency: maximum number of concurrent requests, 1 to 64.
     :param min_rows: minimum number of rows in the source.
-    :param max_changes: maximum number of rows to send. A share is relative to the contacts in the source of
-        the last run, and is ignored in the first run.
+    :param max_changes: maximum number of rows to send. A share is relative to the known contacts: those in
+        the source of the last run, and those that it had still to remove. It is ignored in the first run.
     :param max_vanished: maximum number of contacts that may be missing from the source. A share is relative
-        to the contacts in the source of the last run.
+        to the known contacts, as for ``max_changes``.
     :param max_rejects: maximum number of rows that may not be delivered. A share is relative to the rows
         read.
     :param retry_rejects: resend rows that Customerly refused, even if they have not changed.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _ACTIONS: tuple[Action | None, ...] = (None, "new", "changed", "again", "invalid", "still_refused", "settled")
 _UNCHANGED, _NEW, _CHANGED, _AGAIN, _INVALID, _STILL_REFUSED, _SETTLED = range(len(_ACTIONS))
-_SENT_IF_THERE = (Status.VANISHED, Status.UNKNOWN, Status.LEAVING)
+_ALWAYS_SENT_AGAIN = (Status.VANISHED, Status.UNKNOWN, Status.LEAVING)
 _NOBODY = bytes(KEY_BYTES)
 _NO_IDENTITY = ("missing_email", "malformed_email")
 _ROWS_NAMED = 5
@@ -98,7 +98,7 @@ class Planner:
         self._unsure_users = unsure[unsure != 0]
 
     def plan(self, chunks: Iterable[Sequence[Sequence[Any]]]) -> tuple[PlanWriter, Counts]:
-        """Read all rows and give the finished plan, still to be closed, and its figures."""
+        """Read all rows. Return the finished plan, which must still be closed, and its counts."""
         with ExitStack() as unfinished:
             writer = unfinished.enter_context(self._writer(""))
             for chunk in chunks:
@@ -148,8 +148,9 @@ class Planner:
         changed = map(_fields_to_send, columns["action"], columns["changed_fields"])
         self._changed_fields.update(chain.from_iterable(changed))
         if mapped.problems:
-            odd = ((index, mapped.row(index, first + index)) for index in mapped.problems)
-            invalid = [self._invalid(row, keys[index]) for index, row in odd]
+            invalid = [
+                self._invalid(mapped.row(index, first + index), keys[index]) for index in mapped.problems
+            ]
             columns = in_source_order(columns, columns_of(invalid))
         writer.extend(columns)
         self._codes += codes.tobytes()
@@ -228,7 +229,7 @@ class Planner:
         unchanged = same & is_sure & (before == Status.DELIVERED) & (not self._full_resync)
         still_refused = same & (before == Status.REFUSED) & (not (self._retry_rejects or self._full_resync))
         codes[compared] = np.select(
-            [unchanged, still_refused, same | np.isin(before, _SENT_IF_THERE)],
+            [unchanged, still_refused, same | np.isin(before, _ALWAYS_SENT_AGAIN)],
             [_UNCHANGED, _STILL_REFUSED, _AGAIN],
             default=_CHANGED,
         )

@@ -55,7 +55,7 @@ class Prepared:
     :param sealed: name of the sealed plan that this is, or the remainder of.
     :param ledger: the ledger, with the fields of the plan.
     :param compared_with: the export that the rows were compared with, if any.
-    :param living: number of contacts that were in the source at the last run.
+    :param living: number of contacts that the ledger does not hold as vanished; see ``Ledger.living``.
     :param undoes: the run that the plan undoes, if any.
     :param cannot_undo: what of that run stays as it is; see ``CannotUndo``.
     :param truncated: number of truncated values, by field.

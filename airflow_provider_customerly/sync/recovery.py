@@ -7,12 +7,14 @@ Nothing is assumed of a request whose answer was lost. Three rules say what is k
    unanswered keys up to the last answered one, and as many after it as that run had in flight at once.
    If a page of the run is lost, all its unanswered keys count; those of vanished contacts always do. As these
    were only to be removed, it stays known what they were: they are **leaving**.
-2. A page of a run that the ledger is past already was written late, by a run that stood still: its keys are
-   unknown. So are keys that stand in the plans of two unfinished runs: nobody can tell which came last.
+2. A page of a run that the ledger is past already was written late, by a run that stood still: keys that it
+   sent are unknown, keys that it removed are leaving. A key in the plans of two unfinished runs is unknown if
+   either sends it: nobody can tell which came last.
 3. Any other page is true.
 
-The plan of a run is removed only when that run is known to have ended. Until then the keys that it may still
-have in flight stay behind as its remainder, and stay unknown.
+Once the ledger has taken them in, pages and plans are removed. What a run may still have in flight stays
+behind as its remainder, and stays unknown or leaving, until that run has surely ended: its process is gone,
+or a day has passed.
 """
 
 from __future__ import annotations

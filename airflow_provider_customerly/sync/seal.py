@@ -34,7 +34,7 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     sync_name: str
     contact_type: str
     digests: Literal[2]
-    """How digests are made. A plan that an older version made has others, and names no number."""
+    """Format of the digests. Plans made before 0.3 lack it, and are refused."""
     ledger_sequence: int
     """The ledger's commit that the rows were compared with."""
     fields: list[str]
@@ -60,7 +60,7 @@ def read_seal(location: Location, name: str) -> tuple[Seal, Counter[str]]:
 
     :param name: name of the plan, relative to the sync's state.
     :return: the seal, and how many rows the plan has of each action.
-    :raises ValueError: there is no such plan, or it was altered since it was made.
+    :raises ValueError: there is no such plan, it was altered since it was made, or made before 0.3.
     """
     try:
         seal = msgspec.json.decode(location.read(seal_name(name)), type=Seal)
@@ -70,7 +70,10 @@ def read_seal(location: Location, name: str) -> tuple[Seal, Counter[str]]:
             f"There is no sealed plan {name} at {location}. Pass the `plan` of a dry run's result."
         ) from None
     except msgspec.DecodeError as error:
-        raise ValueError(f"The seal of {name} at {location} is damaged ({error}). Plan again.") from None
+        raise ValueError(
+            f"The seal of {name} at {location} is damaged, or a version before 0.3 made it ({error}). Plan "
+            "again."
+        ) from None
     altered = ValueError(
         f"The plan {name} at {location} was altered since it was made. Plan again: correct rows in the "
         "warehouse, not in the plan."

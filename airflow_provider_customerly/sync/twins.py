@@ -15,7 +15,9 @@ _ROWS_AT_ONCE = 65_536
 
 
 class Twins:
-    """Finds the rows that share a name, by its digest; a digest of zeros is no name.
+    """Finds the rows that share a name, by its digest.
+
+    A digest may also be a hash that holds in this process only. One of zeros is no name.
 
     :param width: bytes of a digest.
     """
@@ -29,7 +31,7 @@ class Twins:
     def add(self, digests: bytes, names: Sequence[str | None]) -> None:
         """Take the names of the next rows.
 
-        :param digests: theirs, joined.
+        :param digests: the names' digests, concatenated.
         """
         first = len(self._digests) // self._width + 1
         self._digests += digests

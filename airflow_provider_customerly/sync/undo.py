@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.sync.undo_file import UndoNotes
 
 
+_DELIVERED = (Status.DELIVERED, Status.LEAVING)
+"""Those whose digests are of what the contact got last."""
 _SECOND = timedelta(seconds=1)
 """The precision of a response's time."""
 _EDITED = (
@@ -56,7 +58,8 @@ class CannotUndo:
     created: int = 0
     """Contacts that the run created."""
     deleted: int = 0
-    """Contacts that the run deleted because they had vanished from the source."""
+    """Contacts that the run deleted because they had vanished from the source, and those that are gone since,
+    or may be."""
     unsubscribed: int = 0
     """Contacts that the run unsubscribed for the same reason."""
     tags: int = 0
@@ -151,7 +154,7 @@ class UndoPlanner:
         if self._contacts is not None and contact is None:
             self.cannot.deleted += 1
             return None
-        if self._contacts is None and self._is_gone(planned.key):
+        if self._contacts is None and self._may_be_gone(planned.key):
             self.cannot.deleted += 1
             return None
         before = msgspec.json.decode(planned.held or "{}")
@@ -216,13 +219,17 @@ class UndoPlanner:
         values = {**delivered, **back}
         now = self._fingerprints.of([values.get(field) for field in self._ledger.fields])
         entry = self._ledger.entry(planned.key)
-        if entry is None or entry["status"] != Status.DELIVERED:
+        if entry is None or entry["status"] not in _DELIVERED:
             return replace(now, row=self._nobodys_row(planned.key))
         pieces = [
             (now.fields if field in back else entry["field_digests"].tobytes())[start : start + FIELD_BYTES]
             for start, field in zip(count(0, FIELD_BYTES), self._ledger.fields, strict=False)
         ]
-        is_last = planned.fingerprint is not None and entry["row"].tobytes() == planned.fingerprint.row
+        is_last = (
+            entry["status"] == Status.DELIVERED  # a row that comes back is sent, whatever was removed of it
+            and planned.fingerprint is not None
+            and entry["row"].tobytes() == planned.fingerprint.row
+        )
         return Fingerprint(
             now.row if is_last else self._nobodys_row(planned.key),
             b"".join(pieces),
@@ -232,14 +239,17 @@ class UndoPlanner:
     def _nobodys_row(self, key: bytes) -> bytes:
         return hashlib.blake2b(key + self._name.encode(), digest_size=KEY_BYTES).digest()
 
-    def _is_gone(self, key: bytes) -> bool:
+    def _may_be_gone(self, key: bytes) -> bool:
         entry = self._ledger.entry(key)
-        return entry is not None and entry["status"] == Status.VANISHED and entry["row"].tobytes() == GONE
+        if entry is None:
+            return False
+        is_gone = entry["status"] == Status.VANISHED and entry["row"].tobytes() == GONE
+        return bool(is_gone or entry["status"] == Status.LEAVING)
 
     def _is_delivered_anew(self, planned: Planned, field: str, delivered: Any) -> bool:
         """Return whether a later run delivered another value."""
         entry, index = self._ledger.entry(planned.key), self._index.get(field)
-        if entry is None or index is None or entry["status"] != Status.DELIVERED:
+        if entry is None or index is None or entry["status"] not in _DELIVERED:
             return False
         last: bytes = entry["field_digests"][index].tobytes()
         if not last.strip(b"\0"):  # an older version delivered it, or the field was not mapped

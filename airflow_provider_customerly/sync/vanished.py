@@ -118,14 +118,14 @@ def handle_vanished(
         became_users = _became_users(client, fingerprints, missing, lock)
         done(became_users, "became_user")
         missing -= became_users
-    if missing:
+    if gone := missing - search.others:
         by = "email or user_id" if any(user != _NO_USER for user in vanished.users.values()) else "email"
         log.warning(
             "%d vanished contacts were not found in Customerly by %s: they were deleted or changed there.",
-            len(missing),
+            len(gone),
             by,
         )
-        done(missing, "not_found")
+    done(missing, "not_found")
 
 
 class _Search:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 _LONGEST = 254
 _LOCAL = r"[^\x00-\x20\x7f@\s()<>\[\]:;,\\\".]+"
-_LABEL = r"(?:[A-Za-z0-9_-]|[^\x00-\x7f\s])+"
+_LABEL = r"[^\x00-,./:-@\[-\^`{-\x7f\s]+"  # of ASCII, letters, digits, - and _
 _SHAPE = re.compile(
-    rf'(?=[^@]{{1,64}}@|")(?:{_LOCAL}(?:\.{_LOCAL})*|"[^@"\\\s]{{1,62}}")@(?:{_LABEL}\.)+{_LABEL}'
+    rf'(?=[^@]{{1,64}}@|")(?:{_LOCAL}(?:\.{_LOCAL})*|"[^@"\\\s]{{1,62}}")@{_LABEL}(?:\.{_LABEL})+'
 )
 """The characters of an address. Brackets, commas, colons and the like are only allowed in quotes, to detect
 ``<...>``, ``mailto:`` or a trailing comma. Only the server knows whether the address exists."""

@@ -108,6 +108,14 @@ def test_whatever_part_of_an_answer_drips_one_deadline_ends_it(first: bytes, eve
     assert isinstance(failure, CustomerlyUnavailable | CustomerlyProtocolError)
 
 
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"-" + b"f" * 20])
+def test_a_chunk_of_negative_length_is_not_read(size: bytes) -> None:
+    first = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + size + b"\r\n"
+    with dripping(first=first, ever_after=b"a" * (1 << 20), every=0.001) as url:
+        failure = failure_of(url)
+    assert type(failure) is CustomerlyProtocolError
+
+
 def test_a_connection_is_used_again_after_a_slow_answer_with_its_whole_patience(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -210,6 +210,24 @@ def test_a_contact_that_may_be_gone_is_not_taken_for_one_that_an_export_shows(
     assert sync.emulator.store.find("users", email=rows[0][0]) is not None
 
 
+def test_an_edit_is_kept_after_a_run_that_could_not_remove_the_contact(sync: Sync) -> None:
+    rows = customers(4)
+    sync.run(rows, tags=["customer"])
+    untagging = {"on_vanished": "untag", "tags": ["customer"], "max_vanished": 1.0}
+    with pytest.raises(CustomerlyUnavailable):
+        run_and_lose(sync.emulator, sync, rows[:1], lost="GET", **untagging)
+    edit(sync, rows[1][0], plan="edited")
+    export(sync)
+    back = changed(rows, n1="gold", n2="gold")
+    result = compare(sync, back, tags=["customer"], on_edited="keep", skip_equal=True)
+    assert result["comparison"]["edited_fields"] == {EDITED: 1}
+    # The tags may have been removed.
+    wanted = {2: ["tags"], 3: ["tags", EDITED], 4: ["tags"]}
+    assert {number: row["changed_fields"] for number, row in planned(sync, result).items()} == wanted
+    compare(sync, back, dry=False, tags=["customer"], on_edited="keep", skip_equal=True)
+    assert [sync.contact(row[0])["attributes"]["plan"] for row in rows[1:3]] == ["edited", "gold"]
+
+
 def test_rejects_of_edits_fail_the_run(sync: Sync) -> None:
     rows = customers(4)
     sync.run(rows)

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from sync_helpers import as_of_an_older_version
 from sync_process import Job, Kill, Rows, start
+from test_sync_lost_answers import run as run_and_lose
 
-from airflow_provider_customerly.client import Client
+from airflow_provider_customerly.client import Client, CustomerlyUnavailable
 from airflow_provider_customerly.export import export_snapshot
 from airflow_provider_customerly.storage import Location
 from airflow_provider_customerly.sync import Options, SyncGuardError, apply
@@ -312,21 +313,51 @@ def undo(sync: Sync, result: dict[str, Any], **options: Any) -> dict[str, Any]:
     return sync.undo(run_of(result), **options)
 
 
+@pytest.mark.parametrize("lost", [None, "GET", "DELETE"])
 @pytest.mark.parametrize("has_export", [False, True])
-def test_a_contact_deleted_since_is_not_made_anew(sync: Sync, *, has_export: bool) -> None:
+def test_a_contact_deleted_since_is_not_made_anew(sync: Sync, *, has_export: bool, lost: str | None) -> None:
     rows = [("a@shop.test", "old", 1), ("b@shop.test", "old", 2)]
     sync.run(rows, SHORT)
     export(sync)
     changed = sync.run([(e, "new", n) for e, _, n in rows], SHORT, export=sync.path / "export")
-    sync.run([("a@shop.test", "new", 1)], SHORT, on_vanished="delete", max_vanished=1.0)
-    assert set(truth(sync)) == {"a@shop.test"}
+    left, deleting = [("a@shop.test", "new", 1)], {"on_vanished": "delete", "max_vanished": 1.0}
+    if lost is None:
+        sync.run(left, SHORT, **deleting)
+    else:
+        with pytest.raises(CustomerlyUnavailable):
+            run_and_lose(sync.emulator, sync, left, lost, columns=SHORT, **deleting)
+    is_deleted = lost != "GET"
+    assert set(truth(sync)) == {"a@shop.test"} if is_deleted else {"a@shop.test", "b@shop.test"}
     options: dict[str, Any] = {}
     if has_export:
         export(sync)
         options = {"export": sync.path / "export", "on_edited": "overwrite"}
     undone = undo(sync, changed, **options)
-    assert undone["cannot_undo"]["deleted"] == 1
-    assert {email: one["attributes"]["plan"] for email, one in truth(sync).items()} == {"a@shop.test": "old"}
+    plans = {email: one["attributes"]["plan"] for email, one in truth(sync).items()}
+    assert plans.pop("a@shop.test") == "old"
+    # Without an export nobody knows whether it is still there.
+    is_undone = has_export and not is_deleted
+    assert undone["cannot_undo"]["deleted"] == (0 if is_undone else 1)
+    assert plans == ({} if is_deleted else {"b@shop.test": "old" if is_undone else "new"})
+
+
+def test_a_later_delivery_counts_as_an_edit_of_a_contact_that_was_to_be_removed(sync: Sync) -> None:
+    rows = [("a@shop.test", "old", 1), ("b@shop.test", "old", 2)]
+    sync.run(rows, SHORT)
+    export(sync)
+    first = sync.run([(email, "new", n) for email, _, n in rows], SHORT, export=sync.path / "export")
+    export(sync)
+    sync.run([(email, "newest", n) for email, _, n in rows], SHORT)
+    left, deleting = [("a@shop.test", "newest", 1)], {"on_vanished": "delete", "max_vanished": 1.0}
+    with pytest.raises(CustomerlyUnavailable):
+        run_and_lose(sync.emulator, sync, left, "GET", columns=SHORT, **deleting)
+    undo(sync, first, export=sync.path / "export", on_edited="keep")
+    assert {one["attributes"]["plan"] for one in truth(sync).values()} == {"newest"}
+    # It is as much on its way out as before, and sent in full if its row comes back.
+    undo(sync, first, export=sync.path / "export", on_edited="overwrite")
+    again = sync.run([(email, "newest", n) for email, _, n in rows], SHORT)
+    assert again["sent"] == 2
+    assert {one["attributes"]["plan"] for one in truth(sync).values()} == {"newest"}
 
 
 def test_undoing_an_older_run_leaves_what_a_later_one_delivered_known(sync: Sync) -> None:

@@ -27,7 +27,9 @@ def emails(sync: Sync) -> set[str]:
     return {contact["email"] for contact in sync.emulator.store.truth("users").values()}
 
 
-def test_a_user_id_that_moved_to_a_contact_of_the_source_deletes_nobody(sync: Sync) -> None:
+def test_a_user_id_that_moved_to_a_contact_of_the_source_deletes_nobody(
+    sync: Sync, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [("gone@shop.test", "u1"), ("other@shop.test", None), ("kept@shop.test", "u3")]
     sync.run(rows, COLUMNS)
     change(sync, "gone@shop.test", user_id="z1")
@@ -35,6 +37,8 @@ def test_a_user_id_that_moved_to_a_contact_of_the_source_deletes_nobody(sync: Sy
     result = sync.run(rows[1:], COLUMNS, **DELETE)
     assert (result["vanished"], result["vanished_handled"], result["not_found"]) == (1, 0, 1)
     assert emails(sync) == {"gone@shop.test", "other@shop.test", "kept@shop.test"}
+    assert "1 vanished contacts are left alone: another contact has" in caplog.text
+    assert "not found" not in caplog.text
 
 
 @pytest.mark.parametrize("is_first", [True, False])
