@@ -52,7 +52,9 @@ _UNKNOWN_REFUSAL = (
 )
 _NOT_NEEDED = ("changed_fields", "is_there", "held", "edited_fields")
 """What a plan has for people to read."""
-_LOST_ANSWER = "It was sent and its answer was lost: it may have arrived. The next run sends it again."
+_LOST_ANSWER = (
+    "It was sent, and no answer says what became of it: it may have arrived. The next run sends it again."
+)
 
 
 class _Row(Outgoing, frozen=True, gc=False):

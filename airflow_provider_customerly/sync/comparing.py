@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _CLOCKS_DIFFER_BY = timedelta(minutes=1)
 """Clock difference between the machine that delivered and the one that exported."""
+_IDENTITIES = ("email", "user_id")
 _NONE = bytes(FIELD_BYTES)
 _FIELDS_NAMED = 5
 
@@ -48,6 +49,8 @@ class _Difference(NamedTuple):
     """Current values of the fields that differ, if known."""
     edited: list[str]
     """Fields that differ because somebody edited them in Customerly after we delivered them."""
+    unsure: list[str]
+    """Fields that we delivered as they are now, while the export, which may be older, shows another value."""
 
 
 class Comparer:
@@ -129,9 +132,10 @@ class Comparer:
                 field=difference.edited[0],
                 message=_edited(difference.edited),
             )
-        if difference.edited and self._on_edited == "keep":
-            changed = [field for field in changed if field not in difference.edited]
-            left = without(planned.contact or "{}", difference.edited, contact.email)
+        kept = [*difference.edited, *difference.unsure]
+        if kept and self._on_edited == "keep":
+            changed = [field for field in changed if field not in kept]
+            left = without(planned.contact or "{}", kept, contact.email)
             planned = replace(planned, changed_fields=changed, contact=left)
             if not changed:
                 return replace(planned, action="settled")
@@ -142,7 +146,7 @@ class Comparer:
     def _difference(
         self, planned: Planned, values: Sequence[Any], contact: Contact, position: int
     ) -> _Difference:
-        found = _Difference([], {}, [])
+        found = _Difference([], {}, [], [])
         last, is_newer = self._last_delivered(position)
         wanted = _pieces(planned.fingerprint.fields) if planned.fingerprint else []
         is_lost = is_newer and not last  # it was sent without an answer, refused or removed since the export
@@ -160,6 +164,8 @@ class Comparer:
             if not is_ours and is_newer:  # the export is from before our last delivery
                 if not is_delivered:
                     found.changed.append(field)
+                elif field not in _IDENTITIES:
+                    found.unsure.append(field)
             elif not is_already_so:
                 found.changed.append(field)
                 found.held[field] = held

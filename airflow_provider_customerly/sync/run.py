@@ -364,7 +364,7 @@ class _Run:
                 self._keep(self._results.result(record, prepared))
             if prepared.counts.unknown:
                 log.warning(
-                    "The responses for %s were lost. The next run sends them again. They are in\n%s/%s",
+                    "No answer says what became of %s. The next run sends the same again. See\n%s/%s",
                     count(prepared.counts.unknown, "row"),
                     self._state.location,
                     record.rejects,

@@ -252,6 +252,23 @@ def test_a_delivery_after_the_export_is_no_edit(sync: Sync, monkeypatch: pytest.
     assert {(row["changed_fields"][0], row["held"]) for row in plan.values()} == {(EDITED, "{}")}
 
 
+@pytest.mark.parametrize("on_edited", ["overwrite", "keep"])
+def test_what_may_be_an_edit_is_not_sent_again(
+    sync: Sync, monkeypatch: pytest.MonkeyPatch, on_edited: str
+) -> None:
+    monkeypatch.setattr(apply, "time", time)
+    rows = customers(4)
+    sync.run(rows)
+    sync.emulator.store.upsert("users", [{"email": rows[1][0], "name": "Edited"}])
+    edit(sync, rows[2][0], plan="edited")
+    export(sync)  # so soon that it may be from before the delivery, by another clock
+    result = compare(sync, changed(rows, n1="gold", n2="gold"), dry=False, on_edited=on_edited)
+    assert (result["sent"], result["comparison"]["edited_in_customerly"]) == (2, 0)
+    contacts = [sync.contact(row[0]) for row in rows[1:3]]
+    assert [contact["attributes"]["plan"] for contact in contacts] == ["gold", "gold"]
+    assert contacts[0]["name"] == ("Edited" if on_edited == "keep" else rows[1][1])
+
+
 def test_a_field_without_a_value_is_left_alone(sync: Sync) -> None:
     rows = customers(3)
     sync.run(rows)

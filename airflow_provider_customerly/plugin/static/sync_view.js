@@ -224,7 +224,7 @@ function comparisonCard(comparison) {
       { name: "Already so", value: number(orZero(comparison.already_so)), note: "Customerly holds these values" },
       { name: "Edited by people", value: number(orZero(comparison.edited_in_customerly)), note: decided ? `in Customerly since the last delivery; ${decided}` : "since the last delivery", kind: orZero(comparison.edited_in_customerly) ? "warn" : "" },
       typeof comparison.age_seconds === "number" && { name: "Age of the export", value: seconds(comparison.age_seconds), note: comparison.export_time ? `of ${moment(comparison.export_time)}` : "" },
-      orZero(comparison.partly_unknown) > 0 && { name: "Partly unknown", value: number(comparison.partly_unknown), note: "rows with a field that the export does not have" },
+      orZero(comparison.partly_unknown) > 0 && { name: "Partly unknown", value: number(comparison.partly_unknown), note: "rows with a field whose old value is not known: not exported, or delivered too close to the export" },
     ]),
     Object.keys(comparison.edited_fields ?? {}).length
       ? bars(Object.entries(comparison.edited_fields).map(([name, value]) => ({ name, value })), { kind: "warn", label: "Edited rows by field" })
