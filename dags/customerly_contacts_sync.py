@@ -65,7 +65,7 @@ with DAG(
         field_mapping={"customer_id": "user_id", "internal_note": None},
         state_path="{{ var.value.get('customerly_state_path', '') }}",
         tags=["warehouse"],
-        # A few bad rows are somebody's work tomorrow; more than that turn the task red.
+        # A few bad rows can wait until tomorrow; more than that turn the task red.
         max_rejects=0.01,
         max_vanished="{{ params.max_vanished }}",
         retry_rejects="{{ params.retry_rejects }}",

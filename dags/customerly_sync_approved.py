@@ -42,7 +42,7 @@ SYNC = {
     # Other columns go to fields and attributes of their own names.
     "field_mapping": {"customer_id": "user_id", "internal_note": None},
     "tags": ["warehouse"],
-    # A few bad rows are somebody's work tomorrow; more than that turn the task red.
+    # A few bad rows can wait until tomorrow; more than that turn the task red.
     "max_rejects": 0.01,
 }
 

@@ -39,7 +39,7 @@ SYNCS = {
 }
 OUTCOMES = {
     "sent": "accepted by Customerly, created and updated alike",
-    "unchanged": "not sent: Customerly has accepted the row as it is before",
+    "unchanged": "not sent: already delivered, not changed since",
     "refused": "sent, and not accepted by Customerly; not sent again until the row changes",
     "invalid": "not sent: the row breaks a rule of Customerly's, or it is not clear which row counts",
 }
@@ -104,7 +104,7 @@ def main() -> None:
         night(environment, "The second night: nothing has changed in the warehouse", "nightly_export",
               "contacts_sync", "nightly_scores")  # fmt: skip
         tell_exports()
-        print("The users are more by the customers that the first night's sync has made.\n")
+        print("There are more users because the first night's sync created some.\n")
         tell_syncs(*SYNCS)
 
         change_ten(WAREHOUSE)
@@ -117,6 +117,7 @@ def main() -> None:
         )
         tell_differences(connection[CONNECTION])
     print(f"\nThe files are in {FOLDER}. Next: 'make demo-ui' shows the DAGs in Airflow's web interface.")
+    print("It starts over and deletes this export and what the syncs recorded.")
 
 
 def night(environment: dict[str, str], title: str, *dags: str) -> None:
@@ -185,17 +186,18 @@ def tell_rejects(record: dict[str, Any]) -> None:
 
 
 def tell_differences(connection: str) -> None:
-    """Hold the warehouse against the newest export, and print what differs."""
+    """Compare the warehouse with the newest export, and print what differs."""
     with Client(*access(connection)) as client, closing(sqlite3.connect(WAREHOUSE)) as warehouse:
         rows = CustomerRows(warehouse)
         limits = dict.fromkeys(("max_differing", "max_only_warehouse", "max_invalid"), 1.0)
         options = ReconcileOptions.of({"field_mapping": FIELD_MAPPING, **limits})
         result = reconcile(rows, EXPORT, client.base_url, options, differences=STATE / "reconciled")
-    print("The warehouse, held against this export, row by row and field by field:\n")
+    print("The warehouse compared with this export, row by row and field by field:\n")
     for verdict, meaning in VERDICTS.items():
         print(f"  {result[verdict]:>5,} {meaning}")
-    print("\nA sync sends what changes in the warehouse. What people change in Customerly shows here, and in")
-    print("a plan that compares. The other row below is the one that Customerly has refused. From the file")
+    print("\nOne customer differs because somebody edited it in Customerly. A sync sends only what changes")
+    print("in the warehouse: such edits show only here, and in a plan that compares. Another differs because")
+    print("Customerly refused its row. The rows that differ, from the file")
     print(f"{relative(Path(result['differences']))}:\n")
     for one in pq.read_table(result["differences"]).to_pylist():
         if one["kind"] == "differing":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # customerly_contacts_export stays paused: it is the first half of the nightly DAGs, to the same place.
+# So does customerly_many_projects: its connections do not exist here.
 APPROVED = "customerly_sync_approved"
 UNPAUSED = (APPROVED, "customerly_nightly_export", "customerly_nightly_scores", "customerly_contacts_sync")
 LOG = FOLDER / "airflow-ui.log"
@@ -59,9 +61,14 @@ Open http://localhost:{port}/dags
 
 Browse > Required Actions shows the plan that waits for you, in a minute: approve or reject it. It compares
 with an export, so it says that somebody has edited a contact in Customerly since the last sync. Once it is
-applied, its page below Browse > Customerly has the command that undoes it.
+applied, its page below Browse > Customerly has the command that undoes it. While this demo runs, that is:
 
-Another, customerly_contacts_export, stays paused: leave it so, it is the first one once more.
+  AIRFLOW_HOME={home} {cli} undo {states} RUN --conn-id {connection_id}
+
+where RUN is the last word of the page's command. It only makes a plan, and sends nothing.
+
+Two more are paused: customerly_contacts_export, because it duplicates the first one, and
+customerly_many_projects, because its connections do not exist here.
 
 The warehouse is the SQLite file {warehouse}.
 Change its table customers and trigger the sync: the end of the task's log shows what was sent. 'Trigger'
@@ -114,6 +121,8 @@ def _customerly() -> Iterator[tuple[dict[str, str], bool]]:
         if not WAREHOUSE.exists():
             make_warehouse(WAREHOUSE, connection[CONNECTION])
         if not is_again:
+            print("Preparing the days before: a sync, an edit in Customerly and an export ...", flush=True)
+            logging.getLogger("airflow_provider_customerly").setLevel(logging.ERROR)
             live_through_the_days_before(connection[CONNECTION], WAREHOUSE, STATE, EXPORT)
         yield connection, is_again
 
@@ -139,6 +148,8 @@ def _serve(environment: dict[str, str], port: int, connection: dict[str, str], *
                 export=EXPORT,
                 warehouse=WAREHOUSE,
                 state=STATE / "customerly_contacts_sync.sync_customers",
+                states=STATE,
+                home=environment["AIRFLOW_HOME"],
                 cli=f"{sys.executable} -m airflow_provider_customerly.cli",
                 when=AGAIN if is_again else FIRST,
                 connection_id=CONNECTION_ID,

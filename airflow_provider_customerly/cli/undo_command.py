@@ -10,6 +10,7 @@ from airflow_provider_customerly.cli.connections import get_connection
 from airflow_provider_customerly.cli.places import location_of, problems_told
 from airflow_provider_customerly.cli.terminal import write
 from airflow_provider_customerly.hooks.connection import client_arguments
+from airflow_provider_customerly.values.words import count
 
 if TYPE_CHECKING:
     import argparse
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.storage import Location
 
 _STAYS = {
-    "created": "contacts that the run created: they are not deleted",
-    "deleted": "contacts that the run deleted: they do not come back",
-    "unsubscribed": "contacts that the run unsubscribed",
-    "tags": "rows with tags that the run added, or took off vanished contacts",
-    "empty": "rows with a field that was empty before: the API cannot take a value away",
-    "unknown": "rows with a field whose old value is not known, or which the API does not take",
+    "created": ("contact", "that the run created: not deleted"),
+    "deleted": ("contact", "that the run deleted: not created again"),
+    "unsubscribed": ("contact", "that the run unsubscribed"),
+    "tags": ("row", "with tags that the run added, or took off vanished contacts"),
+    "empty": ("row", "with a field that was empty before: the API cannot take a value away"),
+    "unknown": ("row", "with a field whose old value is not known, or which the API does not take"),
 }
 
 
@@ -80,20 +81,20 @@ def _identity(folder: Location) -> Any:
 
 def _in_words(result: dict[str, Any]) -> str:
     comparison = result.get("comparison")
-    stays = {name: count for name, count in result["cannot_undo"].items() if count}
+    stays = {name: number for name, number in result["cannot_undo"].items() if number}
     lines = [
-        f"{result['changed']} of the {result['rows_read']} rows that run {result['undoes']} changed would be "
-        "put back.",
-        *(f"  {count} in {field}" for field, count in result["changed_fields"].items()),
-        *(["Stays as it is:"] if stays else []),
-        *(f"  {count} {_STAYS[name]}" for name, count in stays.items()),
+        f"{result['changed']} of the {count(result['rows_read'], 'row')} that run {result['undoes']} changed "
+        "would be put back.",
+        *(f"  {number} in {field}" for field, number in result["changed_fields"].items()),
+        *(["Not undone:"] if stays else []),
+        *(f"  {count(number, _STAYS[name][0])} {_STAYS[name][1]}" for name, number in stays.items()),
     ]
     if comparison is None:
         lines.append("Later edits in Customerly were not checked. Use --compare-with to check them.")
     else:
-        lines.append(
-            f"{comparison['edited_in_customerly']} rows were edited since: {comparison['on_edited']}."
-        )
+        edited = comparison["edited_in_customerly"]
+        verb = "was" if edited == 1 else "were"
+        lines.append(f"{count(edited, 'row')} {verb} edited since: {comparison['on_edited']}.")
     lines += [
         f"See it:   airflow customerly state plan {result['path']} {result['plan']}",
         f"Apply it: run the sync's task with plan_path={result['plan']!r} and without sql or table.",

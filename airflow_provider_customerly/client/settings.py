@@ -43,7 +43,7 @@ def checked_url(url: str, *, allow_insecure_http: bool) -> str:
     if parts.scheme == "http" and not allow_insecure_http and not names_this_machine(parts.hostname):
         raise ValueError(
             f"The base URL {url!r} would send the token in clear text. Use https://, or set "
-            "allow_insecure_http."
+            "allow_insecure_http (in Airflow: in the connection's extra)."
         )
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = "" if parts.port in (None, _PORTS[parts.scheme]) else f":{parts.port}"

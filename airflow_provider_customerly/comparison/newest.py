@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from airflow_provider_customerly.export.read import commit_as_of, locate, open_commit
+from airflow_provider_customerly.values.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +79,9 @@ def find_export(
     age = max(datetime.now(timezone.utc) - commit.started_at, timedelta(0))
     if max_age is not None and age > max_age:
         raise ValueError(
-            f"{name}: the newest export at {location} is {_in_words(age)} old, more than the "
-            f"{_in_words(max_age)} allowed. Run the export again, then this task, or allow older exports."
+            f"{name}: the newest export at {location} is {duration(age.total_seconds())} old, more than the "
+            f"{duration(max_age.total_seconds())} allowed. Run the export again, then this task, or "
+            "allow older exports."
         )
     return Export(commit, table, age)
 
@@ -98,11 +100,3 @@ def while_it_lasts(find: Callable[[], Export], use: Callable[[Export], T]) -> T:
             if find().run == export.run:
                 raise
     return use(find())
-
-
-def _in_words(duration: timedelta) -> str:
-    minutes = round(duration.total_seconds() / 60)
-    if minutes < 120:
-        return f"{minutes} minutes"
-    hours = round(duration.total_seconds() / 3600)
-    return f"{hours} hours" if hours < 72 else f"{round(hours / 24)} days"

@@ -307,6 +307,6 @@ def _duplicate(field: str, numbers: Sequence[int]) -> Planned:
         "invalid",
         reason=f"duplicate_{field}",
         field=field,
-        message=f"Rows {named}{more} have the same {field}{alike} and none of them is sent: let the query "
-        "give one row.",
+        message=f"Rows {named}{more} have the same {field}{alike} and none was sent. Make the query "
+        "return one row.",
     )

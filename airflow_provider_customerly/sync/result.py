@@ -114,14 +114,15 @@ class Results:
     def verdict(self, record: RunRecord, counts: Counts) -> str:
         """Return the error of a run with too many rejects."""
         waiting = counts.vanished - counts.vanished_handled - counts.not_found - counts.became_users
+        again = " Refused rows are sent again when they change, or with retry_rejects=True."
+        again = again if counts.refused else ""
         lines = [
             f"{counts.rejects} of {count(counts.rows_read, 'row')} were not delivered, more than "
             f"max_rejects={self._options.max_rejects} allows:",
             *reason_lines(counts),
             f"{count(counts.sent, 'row')} sent, {counts.unchanged} unchanged.",
             *([f"Vanished contacts that were left alone: {waiting}."] if waiting else ()),
-            "Fix the rows in the warehouse. Refused rows are sent again when they change, or with "
-            "retry_rejects=True.",
+            f"Fix the rows in the warehouse.{again}",
             "The rows, with reasons:",
             f"{self._state.location}/{record.rejects}",
         ]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_customerly.values.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,7 +106,8 @@ def _fields(counts: Mapping[str, int]) -> Iterator[tuple[int, str]]:
 def _vanished(planned: Mapping[str, Any]) -> Iterator[str]:
     if count := planned["vanished"]:
         what = _VANISHED.get(planned.get("on_vanished", ""), "see `on_vanished` of the task")
-        yield f"**{_number(count)}** contacts are no longer in the warehouse: {what}."
+        contacts = "contact is" if count == 1 else "contacts are"
+        yield f"**{_number(count)}** {contacts} no longer in the warehouse: {what}."
 
 
 def _guard(planned: Mapping[str, Any]) -> Iterator[str]:
@@ -114,15 +118,17 @@ def _guard(planned: Mapping[str, Any]) -> Iterator[str]:
 def _comparison(planned: Mapping[str, Any]) -> Iterator[str]:
     if not (told := planned.get("comparison")):
         return
-    hours = round(told.get("age_seconds", 0) / 3600, 1)
+    same = told.get("already_so", 0)
+    to_the_second = re.sub(r"\.\d+", "", str(told.get("export_time")))
     yield (
-        f"Compared with the export of {_code(told.get('export_time'))}, {hours} hours old: "
-        f"{_number(told.get('already_so', 0))} rows are already the same in Customerly."
+        f"Compared with the export of {_code(to_the_second)}, {duration(told.get('age_seconds', 0))} old: "
+        f"{_number(same)} {'row is' if same == 1 else 'rows are'} already the same in Customerly."
     )
     if edited := told.get("edited_in_customerly"):
         done = {"overwrite": "**overwritten**", "keep": "kept", "reject": "kept, and their rows refused"}
+        contacts = "contact was" if edited == 1 else "contacts were"
         yield (
-            f"**{_number(edited)}** contacts were edited in Customerly since the last delivery. These edits "
+            f"**{_number(edited)}** {contacts} edited in Customerly since the last delivery. These edits "
             f"will be {done.get(told.get('on_edited', ''), _code(told.get('on_edited')))}."
         )
         if fields := told.get("edited_fields"):
@@ -157,15 +163,19 @@ def _change(values: Mapping[str, Any]) -> str:
 
 def _cannot_undo(planned: Mapping[str, Any]) -> Iterator[str]:
     names = {
-        "created": "contacts that were created",
-        "deleted": "contacts that were deleted",
-        "unsubscribed": "contacts that were unsubscribed",
-        "tags": "rows with tags",
-        "empty": "rows with a value that was empty before",
-        "unknown": "rows with a value that is not known",
+        "created": ("contact", "created by the run"),
+        "deleted": ("contact", "deleted by the run"),
+        "unsubscribed": ("contact", "unsubscribed by the run"),
+        "tags": ("row", "with tags"),
+        "empty": ("row", "with a value that was empty before"),
+        "unknown": ("row", "with a value that is not known"),
     }
     told = planned.get("cannot_undo") or {}
-    lost = [f"{_number(told[name])} {meaning}" for name, meaning in names.items() if told.get(name)]
+    lost = [
+        f"{_number(told[name])} {noun if told[name] == 1 else f'{noun}s'} {rest}"
+        for name, (noun, rest) in names.items()
+        if told.get(name)
+    ]
     if lost:
         yield f"It cannot undo: {', '.join(lost)}."
 

@@ -56,7 +56,7 @@ def test_undo_makes_a_plan_and_says_what_stays(
         main(["undo", str(path), run])
         text = capsys.readouterr().out
         assert f"3 of the 4 rows that run {run} changed would be put back." in text
-        assert "1 contacts that the run created: they are not deleted" in text
+        assert "Not undone:\n  1 contact that the run created: not deleted\n" in text
         assert MARKER not in text
     main(["undo", str(tmp_path / "state"), changed["undo"], "--json"])
     result = json.loads(capsys.readouterr().out)

@@ -75,7 +75,9 @@ def test_rows_with_one_user_id_are_rejects(sync: Sync, is_known: bool) -> None:
         (4, "duplicate_user_id", "user_id"),
         (21, "duplicate_user_id", "user_id"),
     }
-    assert "Rows 4, 21 have the same user_id" in rejects[0]["message"]
+    assert rejects[0]["message"] == (
+        "Rows 4, 21 have the same user_id and none was sent. Make the query return one row."
+    )
 
 
 def test_user_ids_that_differ_by_case_are_two(sync: Sync) -> None:

@@ -124,6 +124,7 @@ def test_rows_that_break_a_rule_are_named_and_the_others_sent(sync: Sync) -> Non
         4: ("duplicate_email", "email"),
         12: ("duplicate_email", "email"),
     }
+    assert "Refused rows" not in str(red.value)
     assert "Rows 4, 12" in next(one["message"] for one in sync.rejects(result) if one["row"] == 4)
     named = {one["row"]: one["email"] for one in sync.rejects(result)}
     assert (named[4], named[12]) == (rows[3][0], rows[3][0].upper())

@@ -53,7 +53,7 @@ def test_a_comparison_and_a_preview(planned: dict[str, Any]) -> None:
         "changed_fields": {f"attributes.a{n}": n + 1 for n in range(30)},
         "on_vanished": "delete",
         "comparison": {
-            "export_time": "2026-11-23T02:00:00Z",
+            "export_time": "2026-11-23T02:00:00.123456+00:00",
             "age_seconds": 5400,
             "already_so": 1234,
             "edited_in_customerly": 3,
@@ -72,14 +72,20 @@ def test_a_comparison_and_a_preview(planned: dict[str, Any]) -> None:
     assert "| 30 | `attributes.a29` |" in told
     assert f"| {sum(range(1, 11))} | others |" in told
     assert "to be **deleted**" in told
-    assert "1.5 hours old: 1,234 rows are already the same in Customerly" in told
+    assert "Compared with the export of `2026-11-23T02:00:00+00:00`, 1.5 hours old: 1,234 rows" in told
+    assert "1,234 rows are already the same in Customerly" in told
     assert (
         "**3** contacts were edited in Customerly since the last delivery. These edits will be kept." in told
     )
+    one = {**more["comparison"], "age_seconds": 5, "already_so": 1, "edited_in_customerly": 1}
+    alone = plan_summary({**planned, "vanished": 1, "comparison": one})
+    assert "5 seconds old: 1 row is already the same in Customerly" in alone
+    assert "**1** contact was edited in Customerly since the last delivery." in alone
+    assert "**1** contact is no longer in the warehouse" in alone
     assert told.count("- row ") == 9
     assert '- row 3, update: `plan` `"free ¦ \'x\'\\n# big"` → `"pro"`, `name`' in told
     assert "It undoes the run `20261123T020000123456Z-9f86d081`." in told
-    assert "It cannot undo: 2 contacts that were created, 1 rows with tags." in told
+    assert "It cannot undo: 2 contacts created by the run, 1 row with tags." in told
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from airflow_provider_customerly.sync.rules import Rules
 from airflow_provider_customerly.values.email import identities_of, identity_of
 from airflow_provider_customerly.values.rows import MappedRow
 from airflow_provider_customerly.values.unsendable import Unreadable
+from airflow_provider_customerly.values.words import duration
 
 ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 ROME = dt.timezone(dt.timedelta(hours=2))
@@ -617,3 +618,21 @@ def test_an_instant_is_the_same_in_any_zone(moment: dt.datetime) -> None:
     if 1 < moment.year < 9999:
         assert sent("plan", moment.astimezone(ROME)) == seconds
         assert sent("plan", pd.Timestamp(moment)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 seconds"),
+        (0.31, "0.4 seconds"),
+        (1, "1 second"),
+        (60, "1 minute"),
+        (61, "1.1 minutes"),
+        (36 * 3600, "36 hours"),
+        (36 * 3600 + 1, "36.1 hours"),
+        (4.1 * 3600, "4.1 hours"),
+        (84 * 3600, "3.5 days"),
+    ],
+)
+def test_a_duration_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
