@@ -49,12 +49,14 @@ def _inflated(pieces: Iterable[bytes], request: str) -> Iterator[bytes]:
     """Inflate zlib or gzip, of one or several members; ignore padding after the end."""
     inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
     is_whole = True
+    left = b""
     try:
         for piece in pieces:
-            left, is_drained = piece, False
+            left, is_drained = left + piece, False
             while left or not is_drained:
                 if inflater.eof:
                     if not left.startswith(_GZIP):
+                        left = left if left == _GZIP[:1] else b""  # the next piece may begin with the rest
                         break
                     inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
                 inflated = inflater.decompress(left, _INFLATED_AT_ONCE)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_customerly.sync.ledger import Ledger
     from airflow_provider_customerly.sync.plan_file import Planned
 
-_CLOCKS_DIFFER_BY = timedelta(minutes=1)
+CLOCKS_DIFFER_BY = timedelta(minutes=1)
 """Clock difference between the machine that delivered and the one that exported."""
 _IDENTITIES = ("email", "user_id")
 _NONE = bytes(FIELD_BYTES)
@@ -76,7 +76,7 @@ class Comparer:
         self._on_edited = on_edited
         self._skip_equal = skip_equal
         self._nothing = [fingerprints.field(index, None) for index in range(len(ledger.fields))]
-        self._since = int((contacts.time - _CLOCKS_DIFFER_BY).timestamp())
+        self._since = int((contacts.time - CLOCKS_DIFFER_BY).timestamp())
 
     @property
     def compared_with(self) -> ComparedWith:

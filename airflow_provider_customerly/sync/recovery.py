@@ -223,7 +223,8 @@ class Recovery:
                 last = np.flatnonzero(~open_[:sending])
                 reach = (int(last[-1]) + 1 if len(last) else 0) + intent.in_flight
                 open_[reach:sending] = False
-            leaving = keys[sending:][open_[sending:]]
+            is_removing = intent.on_vanished != "keep"
+            leaving = keys[sending:][open_[sending:] & is_removing]
             keys, users = keys[:sending][open_[:sending]], users[:sending][open_[:sending]]
             self._unknown.append((keys, users))
             self._leaving.append(leaving)

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from airflow_provider_customerly.comparison import UNKNOWN, HeldContacts, is_empty, is_same
 from airflow_provider_customerly.sync.compared_with import ComparedWith
+from airflow_provider_customerly.sync.comparing import CLOCKS_DIFFER_BY
 from airflow_provider_customerly.sync.contact_text import contact_of, values_of
 from airflow_provider_customerly.sync.counts import Counts
 from airflow_provider_customerly.sync.damage import IDENTITY
@@ -111,6 +112,7 @@ class UndoPlanner:
         self._index = {field: at for at, field in enumerate(ledger.fields)}
         self._notes = notes
         self._contacts = contacts
+        self._since = None if contacts is None else int((contacts.time - CLOCKS_DIFFER_BY).timestamp())
         self._on_edited = on_edited
 
     def plan(self, notes: Mapping[bytes, bytes]) -> tuple[PlanWriter, Counts]:
@@ -127,7 +129,7 @@ class UndoPlanner:
                 for planned, contact in zip(some, held, strict=True):
                     counts.rows_read += 1
                     undone = self._undone(planned, contact)
-                    row = None if undone is None else self._row(planned, undone)
+                    row = None if undone is None else self._row(planned, undone, contact)
                     if row is None:
                         counts.unchanged += 1
                         continue
@@ -154,7 +156,7 @@ class UndoPlanner:
         if self._contacts is not None and contact is None:
             self.cannot.deleted += 1
             return None
-        if self._contacts is None and self._may_be_gone(planned.key):
+        if self._may_be_gone(planned.key):
             self.cannot.deleted += 1
             return None
         before = msgspec.json.decode(planned.held or "{}")
@@ -187,7 +189,7 @@ class UndoPlanner:
             found.now[field] = delivered.get(field) if held is UNKNOWN else held
         return found
 
-    def _row(self, planned: Planned, undone: _Undone) -> Planned | None:
+    def _row(self, planned: Planned, undone: _Undone, contact: Contact | None) -> Planned | None:
         row = replace(
             planned,
             action="changed",
@@ -206,8 +208,10 @@ class UndoPlanner:
         if not undone.back:
             return None
         delivered = values_of(planned.contact)
-        contact = contact_of({"email": delivered["email"], **undone.back})
-        return replace(row, contact=contact, fingerprint=self._fingerprint(planned, delivered, undone.back))
+        # Somebody may have given it another email since: by the old one a second contact would be made.
+        email = (contact and contact.email) or delivered["email"]
+        restored = contact_of({"email": email, **undone.back})
+        return replace(row, contact=restored, fingerprint=self._fingerprint(planned, delivered, undone.back))
 
     def _fingerprint(
         self, planned: Planned, delivered: Mapping[str, Any], back: Mapping[str, Any]
@@ -219,12 +223,17 @@ class UndoPlanner:
         values = {**delivered, **back}
         now = self._fingerprints.of([values.get(field) for field in self._ledger.fields])
         entry = self._ledger.entry(planned.key)
-        if entry is None or entry["status"] not in _DELIVERED:
-            return replace(now, row=self._nobodys_row(planned.key))
+        if entry is not None and entry["status"] not in _DELIVERED:
+            entry = None
+        before = bytes(len(now.fields)) if entry is None else entry["field_digests"].tobytes()
         pieces = [
-            (now.fields if field in back else entry["field_digests"].tobytes())[start : start + FIELD_BYTES]
+            (now.fields if field in back else before)[start : start + FIELD_BYTES]
             for start, field in zip(count(0, FIELD_BYTES), self._ledger.fields, strict=False)
         ]
+        if entry is None:
+            return replace(now, row=self._nobodys_row(planned.key), fields=b"".join(pieces))
+        if entry["status"] == Status.LEAVING and "tags" in self._index:  # they may have been taken
+            pieces[self._index["tags"]] = bytes(FIELD_BYTES)
         is_last = (
             entry["status"] == Status.DELIVERED  # a row that comes back is sent, whatever was removed of it
             and planned.fingerprint is not None
@@ -240,10 +249,11 @@ class UndoPlanner:
         return hashlib.blake2b(key + self._name.encode(), digest_size=KEY_BYTES).digest()
 
     def _may_be_gone(self, key: bytes) -> bool:
+        """Return whether a run removed a contact, or may have, and no export shows that it is still there."""
         entry = self._ledger.entry(key)
-        if entry is None:
+        if entry is None or (self._since is not None and entry["at"] < self._since):
             return False
-        is_gone = entry["status"] == Status.VANISHED and entry["row"].tobytes() == GONE
+        is_gone = entry["status"] in (Status.VANISHED, Status.UNKNOWN) and entry["row"].tobytes() == GONE
         return bool(is_gone or entry["status"] == Status.LEAVING)
 
     def _is_delivered_anew(self, planned: Planned, field: str, delivered: Any) -> bool:

@@ -323,6 +323,19 @@ def test_body_arrives_whole_and_the_connection_is_used_again(chunked: bool, comp
         assert len({seen.connection for seen in server.seen}) == 1
 
 
+@pytest.mark.parametrize("before", [-2, -1, 0, 1])
+def test_a_gzip_member_may_begin_where_a_piece_ends(before: int) -> None:
+    """Pieces of 256 KiB are received. Without compression a member has the length that it is to have."""
+    length = (1 << 18) + before
+    more = len(gzip.compress(b" " * length, 0)) - length
+    first = gzip.compress(b" " * (length - more), 0)
+    assert len(first) == length
+    rest = gzip.compress(b'{"data":{"users":[1]}}')
+    reply = Reply(body=first + rest, headers={"Content-Encoding": "gzip"})
+    with ScriptedServer(reply) as server, Client(TOKEN, server.url) as client:
+        assert bytes(client.fetch_page("users", 0, 50)) == b"[1]"
+
+
 @pytest.mark.parametrize(
     "reply",
     [

@@ -392,3 +392,94 @@ def test_a_damaged_undo_file_of_another_run_stops_no_sync(sync: Sync) -> None:
     planned = sync.plan([("a@shop.test", "n2", 1)], SHORT, export=sync.path / "export")
     assert sync.apply(planned["plan"])["sent"] == 1
     assert sync.run([("a@shop.test", "n3", 1)], SHORT)["sent"] == 1
+
+
+def compared_twice(sync: Sync, columns: tuple[str, ...], first: Any, second: Any, **options: Any) -> str:
+    """Deliver a row, and then change it; return the run to undo."""
+    sync.run([first], columns, **options)
+    export(sync)
+    return run_of(sync.run([second], columns, export=sync.path / "export", **options))
+
+
+@pytest.mark.parametrize("has_export", [False, True])
+def test_a_value_sent_without_an_answer_is_no_edit_after_an_undo(sync: Sync, *, has_export: bool) -> None:
+    undone = compared_twice(sync, SHORT, ("a@shop.test", "old", 1), ("a@shop.test", "new", 1))
+    with pytest.raises(CustomerlyUnavailable):
+        run_and_lose(sync.emulator, sync, [("a@shop.test", "new", 2)], "POST", columns=SHORT)
+    options: dict[str, Any] = {}
+    if has_export:
+        export(sync)
+        options = {"export": sync.path / "export", "on_edited": "overwrite"}
+    sync.undo(undone, **options)
+    export(sync)
+    result = sync.run([("a@shop.test", "old", 3)], SHORT, export=sync.path / "export", on_edited="keep")
+    assert result["comparison"]["edited_in_customerly"] == 0
+    assert truth(sync)["a@shop.test"]["attributes"] == {"plan": "old", "seats": 3}
+
+
+@pytest.mark.parametrize("lost", [None, "POST"])
+def test_tags_that_were_removed_are_sent_again_after_an_undo(sync: Sync, lost: str | None) -> None:
+    tags: dict[str, Any] = {"tags": ["customer"]}
+    row = ("a@shop.test", "old", 1)
+    undone = compared_twice(sync, SHORT, row, ("a@shop.test", "new", 1), **tags)
+    leaving = {"min_rows": 0, "max_vanished": 1.0, "on_vanished": "untag", **tags}
+    if lost is None:
+        sync.run([], SHORT, **leaving)
+    else:
+        with pytest.raises(CustomerlyUnavailable):
+            run_and_lose(sync.emulator, sync, [], lost, columns=SHORT, **leaving)
+    contact_id = sync.emulator.store.find("users", email=row[0])
+    assert sync.emulator.store.tags_of(contact_id) == []
+    export(sync)
+    sync.undo(undone, export=sync.path / "export", on_edited="overwrite")
+    export(sync)
+    sync.run([row], SHORT, export=sync.path / "export", skip_equal=True, **tags)
+    assert sync.emulator.store.tags_of(contact_id) == ["customer"]
+
+
+@pytest.mark.parametrize("lost", [None, "DELETE"])
+def test_a_contact_deleted_after_the_export_is_not_made_anew(
+    sync: Sync, monkeypatch: pytest.MonkeyPatch, lost: str | None
+) -> None:
+    undone = compared_twice(sync, SHORT, ("a@shop.test", "old", 1), ("a@shop.test", "new", 1))
+    export(sync)
+    monkeypatch.setattr(apply, "time", time)
+    leaving = {"min_rows": 0, "max_vanished": 1.0, "on_vanished": "delete"}
+    if lost is None:
+        sync.run([], SHORT, **leaving)
+    else:
+        with pytest.raises(CustomerlyUnavailable):
+            run_and_lose(sync.emulator, sync, [], lost, columns=SHORT, **leaving)
+    result = sync.undo(undone, export=sync.path / "export")
+    assert result["cannot_undo"]["deleted"] == 1
+    assert truth(sync) == {}
+
+
+def test_a_contact_with_another_email_since_is_the_one_that_is_put_back(sync: Sync) -> None:
+    columns = ("email", "user_id", "plan")
+    undone = compared_twice(sync, columns, ("a@shop.test", "u1", "old"), ("a@shop.test", "u1", "new"))
+    contact_id = sync.emulator.store.find("users", email="a@shop.test")
+    assert contact_id is not None
+    sync.emulator.store.update("users", contact_id, {"email": "edited@shop.test"})
+    export(sync)
+    assert sync.undo(undone, export=sync.path / "export", on_edited="keep")["sent"] == 1
+    plans = {email: one["attributes"]["plan"] for email, one in truth(sync).items()}
+    assert plans == {"edited@shop.test": "old"}
+
+
+def test_a_killed_run_that_keeps_vanished_contacts_stops_no_undo(sync: Sync) -> None:
+    rows = [("a@shop.test", "old", 1), ("b@shop.test", "old", 2)]
+    sync.run(rows, SHORT)
+    export(sync)
+    changed = sync.run([(email, "new", n) for email, _, n in rows], SHORT, export=sync.path / "export")
+    job = Job(
+        sync.emulator.url,
+        sync.emulator.token,
+        str(sync.path),
+        Rows(SHORT, [("a@shop.test", "newer", 1)]),
+        Options(max_vanished=1.0),
+        Kill("os.rename journal", 1),
+    )
+    assert start(job).result() is None
+    assert undo(sync, changed)["cannot_undo"]["deleted"] == 0
+    assert truth(sync)["b@shop.test"]["attributes"]["plan"] == "old"
