@@ -58,11 +58,6 @@ class Fingerprints:
         self._cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
         self._order = sorted(range(len(fields)), key=lambda index: fields[index])
 
-    @property
-    def know_users(self) -> bool:
-        """Whether user_id is mapped."""
-        return self._user_id is not None
-
     def key(self, identity: str) -> bytes:
         """Return the key of a contact, from what ``identity_of`` made of its email."""
         digest = self._keys.copy()

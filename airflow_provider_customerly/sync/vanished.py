@@ -166,11 +166,8 @@ class _Search:
     def _is_delivered(self, key: bytes, user: bytes) -> bool:
         """Return whether the contact with an email may be the one that was delivered."""
         sent = self._vanished.users[key]
-        if user == sent:
-            return True
-        if key in self._vanished.unsure:  # where user_id is not mapped, theirs tell nothing
-            return sent == _NO_USER and not self._fingerprints.know_users
-        return _NO_USER in (user, sent)
+        # A row that was sent with a user_id and arrived has left the user_id there.
+        return user == sent or sent == _NO_USER or (user == _NO_USER and key not in self._vanished.unsure)
 
     def found(self) -> Iterator[tuple[bytes, Any]]:
         """Yield each key with its contact."""

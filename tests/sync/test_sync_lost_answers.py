@@ -274,25 +274,3 @@ def test_somebody_elses_contact_stays_when_a_row_leaves_of_which_the_refusal_was
         "by.hand@shop.test",
         "other@shop.test",
     }
-
-
-@pytest.mark.parametrize("user_id", [None, "u-9"])
-def test_somebody_elses_contact_stays_when_a_row_leaves_that_never_arrived(
-    emulator: Emulator, sync: Sync, user_id: str | None
-) -> None:
-    columns = ("email", "user_id")
-    with Client(emulator.token, emulator.url) as client:
-        client.upsert_contacts("users", [{"email": "by.hand@shop.test", "user_id": "theirs"}])
-    with Client(emulator.token, emulator.url, retry_budget=0) as client:
-
-        def lose(request: Any) -> Any:
-            raise CustomerlyUnavailable("the connection was reset", request=request.method)
-
-        client._session.send = lose  # type: ignore[method-assign]
-        with pytest.raises(CustomerlyUnavailable):
-            sync_contacts(
-                client, Rows([("by.hand@shop.test", user_id)], columns), sync.path, "nightly", Options()
-            )
-    result = run(emulator, sync, [], columns=columns, min_rows=0, **DELETING)
-    assert (result["vanished"], result["vanished_handled"]) == (1, 0)
-    assert [one["email"] for one in emulator.store.truth("users").values()] == ["by.hand@shop.test"]
