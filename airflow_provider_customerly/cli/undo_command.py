@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _STAYS = {
     "created": ("contact", "that the run created: not deleted"),
-    "deleted": ("contact", "that the run deleted: not created again"),
+    "deleted": ("contact", "deleted by the run or gone since: not created again"),
     "unsubscribed": ("contact", "that the run unsubscribed"),
     "tags": ("row", "with tags that the run added, or took off vanished contacts"),
     "empty": ("row", "with a field that was empty before: the API cannot take a value away"),

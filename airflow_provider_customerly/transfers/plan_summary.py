@@ -164,7 +164,7 @@ def _change(values: Mapping[str, Any]) -> str:
 def _cannot_undo(planned: Mapping[str, Any]) -> Iterator[str]:
     names = {
         "created": ("contact", "created by the run"),
-        "deleted": ("contact", "deleted by the run"),
+        "deleted": ("contact", "deleted by the run or gone since"),
         "unsubscribed": ("contact", "unsubscribed by the run"),
         "tags": ("row", "with tags"),
         "empty": ("row", "with a value that was empty before"),
